@@ -1,0 +1,1 @@
+"""Training on emoji: 13,793 captioned pictures in four styles."""

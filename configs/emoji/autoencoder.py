@@ -1,0 +1,42 @@
+"""The autoencoder of the emoji models (SnapFusion keeps Stable Diffusion's; paper section 2).
+
+    tools/train.py --config=configs/emoji/autoencoder.py:demo --workdir=runs/demo/autoencoder
+
+Variants: `full` is 64 px on all emoji (unmeasured); `demo` is 32 px on the demo's subset, part of
+`make demo`, whose README section has the measured result.
+"""
+
+import ml_collections
+
+from configs.emoji.subset import demo_data
+from tfsnap.config import AutoencoderConfig
+from tfsnap.training.config import OptimizerConfig, TrainingConfig
+from tfsnap.training.jobs import AutoencoderJob
+from tfsnap.training.jobs.inputs import DataConfig
+
+VARIANTS = {
+    "full": AutoencoderJob(
+        model=AutoencoderConfig(channels=(64, 128, 192), groups=32),
+        data=DataConfig(resolution=64),
+        training=TrainingConfig(
+            steps=20_000,
+            batch_size=64,
+            optimizer=OptimizerConfig(learning_rate=4e-4, warmup_steps=500),
+            preview_every=2_000,
+        ),
+    ),
+    "demo": AutoencoderJob(
+        model=AutoencoderConfig(channels=(32, 64, 96), groups=16, resnets=1),
+        data=demo_data(),
+        training=TrainingConfig(
+            steps=500,
+            batch_size=32,
+            checkpoint_every=250,
+            optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
+        ),
+    ),
+}
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict({"part": "autoencoder", **VARIANTS[variant].to_dict()})

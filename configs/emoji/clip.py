@@ -1,0 +1,52 @@
+"""CLIP on emoji: its text tower conditions the UNet, both towers score pictures.
+
+    tools/train.py --config=configs/emoji/clip.py:demo --workdir=runs/demo/clip
+
+Variants: `full` is 64 px on all emoji (unmeasured); `demo` is 32 px on the demo's subset, part of
+`make demo`, whose README section has the measured result.
+"""
+
+import ml_collections
+
+from configs.emoji.subset import demo_data
+from tfsnap.config import ClipConfig, ClipImageConfig, ClipTextConfig
+from tfsnap.data.augment import AugmentConfig
+from tfsnap.training.config import OptimizerConfig, TrainingConfig
+from tfsnap.training.jobs import ClipJob
+from tfsnap.training.jobs.inputs import DataConfig
+
+VARIANTS = {
+    "full": ClipJob(
+        model=ClipConfig(
+            text=ClipTextConfig(context_length=32, width=256, layers=6, heads=4),
+            image=ClipImageConfig(resolution=64, patch=8, width=256, layers=6, heads=4),
+            embedding_width=256,
+        ),
+        data=DataConfig(resolution=64, augment=AugmentConfig(translation=0.05, zoom=0.05)),
+        training=TrainingConfig(
+            steps=10_000,
+            batch_size=512,
+            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=500, weight_decay=0.1),
+        ),
+    ),
+    "demo": ClipJob(
+        model=ClipConfig(
+            text=ClipTextConfig(context_length=24, width=128, layers=2, heads=4),
+            image=ClipImageConfig(resolution=32, patch=4, width=128, layers=3, heads=4),
+            embedding_width=128,
+        ),
+        data=demo_data(),
+        training=TrainingConfig(
+            steps=400,
+            batch_size=128,
+            checkpoint_every=200,
+            optimizer=OptimizerConfig(
+                learning_rate=1e-3, warmup_steps=50, weight_decay=0.1, ema_decay=0.98
+            ),
+        ),
+    ),
+}
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict({"part": "clip", **VARIANTS[variant].to_dict()})

@@ -1,0 +1,63 @@
+"""The emoji teacher UNet, trained on latents (SnapFusion eq. 1; paper section 4 for v-prediction).
+
+    tools/train.py --config=configs/emoji/unet.py:demo --workdir=runs/demo/unet \
+      --config.autoencoder=runs/demo/autoencoder/weights.safetensors \
+      --config.clip=runs/demo/clip/weights.safetensors
+
+Variants: `full` is 64 px on all emoji (unmeasured); `demo` is 32 px on the demo's subset, part of
+`make demo`, whose README section has the measured result.
+"""
+
+import ml_collections
+
+from configs.emoji.subset import demo_data
+from tfsnap.config import StageConfig, UNetConfig
+from tfsnap.training.config import OptimizerConfig, TrainingConfig
+from tfsnap.training.jobs import UNetJob
+from tfsnap.training.jobs.inputs import DataConfig
+
+VARIANTS = {
+    "full": UNetJob(
+        autoencoder="runs/emoji/autoencoder/weights.safetensors",
+        clip="runs/emoji/clip/weights.safetensors",
+        model=UNetConfig(
+            down=(StageConfig(64, 2, 2), StageConfig(128, 2, 2), StageConfig(192, 2, 2)),
+            mid=StageConfig(192, 2, (1, 0)),
+            up=(StageConfig(192, 3, 3), StageConfig(128, 3, 3), StageConfig(64, 3, 3)),
+            context_width=256,
+            heads=4,
+        ),
+        data=DataConfig(resolution=64),
+        training=TrainingConfig(
+            steps=100_000,
+            batch_size=256,
+            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=1_000, ema_decay=0.9995),
+            preview_every=5_000,
+        ),
+    ),
+    "demo": UNetJob(
+        autoencoder="runs/demo/autoencoder/weights.safetensors",
+        clip="runs/demo/clip/weights.safetensors",
+        model=UNetConfig(
+            down=(StageConfig(64, 2, 0), StageConfig(128, 2, 2)),
+            mid=StageConfig(128, 2, (1, 0)),
+            up=(StageConfig(128, 3, 3), StageConfig(64, 3, 0)),
+            context_width=128,
+            heads=4,
+            groups=16,
+        ),
+        data=demo_data(),
+        training=TrainingConfig(
+            steps=1_500,
+            batch_size=64,
+            checkpoint_every=250,
+            preview_every=500,
+            optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=100, ema_decay=0.995),
+        ),
+        prediction="v",
+    ),
+}
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict({"part": "unet", **VARIANTS[variant].to_dict()})

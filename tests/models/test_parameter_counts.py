@@ -1,0 +1,69 @@
+"""Stable Diffusion v1.5 builds with exactly the published parameter counts.
+
+The networks are built in a graph, where variables have shapes and no memory: the full-size UNet takes
+seconds and no gigabytes.
+"""
+
+import pytest
+import tensorflow as tf
+
+from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, StageConfig, UNetConfig
+from tfsnap.models.autoencoder import build_autoencoder
+from tfsnap.models.clip import build_clip, build_text_encoder
+from tfsnap.models.unet import build_unet
+from tfsnap.weights.store import addressed
+
+SNAPFUSION = UNetConfig(  # Table 3 of the paper.
+    down=(
+        StageConfig(320, 2, 0),
+        StageConfig(640, 2, 2),
+        StageConfig(1280, 1, 2),
+        StageConfig(1280, 1, 0),
+    ),
+    mid=StageConfig(1280, 1, 1),
+    up=(
+        StageConfig(1280, 2, 0),
+        StageConfig(1280, 2, 6),
+        StageConfig(640, 3, 3),
+        StageConfig(320, 3, 0),
+    ),
+)
+
+
+def parameters(build, config):
+    with tf.Graph().as_default():
+        return count(build(config).variables)
+
+
+def count(variables):
+    return sum(variable.shape.num_elements() for variable in variables)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"), [(UNetConfig(), 859_520_964), (SNAPFUSION, 759_327_364)]
+)
+def test_unet(config, expected):
+    assert parameters(build_unet, config) == expected
+
+
+def test_text_encoder():
+    assert parameters(build_text_encoder, ClipTextConfig()) == 123_060_480
+
+
+@pytest.mark.parametrize(
+    ("decoder_channels", "expected"), [(None, 49_490_179), ((64, 128, 256, 256), 12_387_459)]
+)
+def test_autoencoder(decoder_channels, expected):
+    with tf.Graph().as_default():
+        model = build_autoencoder(AutoencoderConfig(decoder_channels=decoder_channels))
+        weights = addressed(model.variables)
+        quant = count(v for name, v in weights.items() if name.startswith("quant_conv."))
+        post_quant = count(v for name, v in weights.items() if name.startswith("post_quant_conv."))
+        assert (quant, post_quant) == (72, 20)
+        assert count(model.encoder.variables) == 34_163_592 + quant
+        assert count(model.decoder.variables) == expected + post_quant
+
+
+def test_clip_vit_l_14():
+    # OpenAI's ViT-L/14: 427,616,513 parameters with both projections and the logit scale.
+    assert parameters(build_clip, ClipConfig()) == 427_616_513

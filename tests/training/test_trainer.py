@@ -1,0 +1,135 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.training.tiny_job import TRAINING, TinyJob
+from tfsnap.training.checkpoint import Checkpoints
+from tfsnap.training.strategy import make_strategy
+from tfsnap.training.trainer import Trainer, TrainingError, save_config
+from tfsnap.weights.archive import load_trained
+from tfsnap.weights.store import WeightMismatchError, addressed, load_tensors
+
+
+def trained(workdir, job=None, strategy="one", steps=2):
+    """Weights and figures after a few steps, without writing anything."""
+    job = job or TinyJob()
+    trainer = Trainer(job, workdir=workdir, strategy=make_strategy(strategy))
+    figures = [trainer.train_step(job.batch(step), step) for step in range(steps)]
+    return trainer, figures
+
+
+def test_two_replicas_give_the_update_of_one_device(tmp_path):
+    one, one_figures = trained(tmp_path, strategy="one")
+    two, two_figures = trained(tmp_path, strategy="mirrored")
+    assert two.strategy.num_replicas_in_sync == 2
+    for a, b in zip(one_figures, two_figures, strict=True):
+        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
+    before = addressed(TinyJob().build()[0].variables)
+    ours, theirs = (addressed(t.model.variables) for t in (one, two))
+    for name, variable in ours.items():
+        np.testing.assert_allclose(variable, theirs[name], atol=2e-5, err_msg=name)
+    moved = sum(np.abs(ours[n] - before[n]).max() > 1e-3 for n in ours)
+    assert moved > len(ours) / 2  # The comparison is not of networks that stood still.
+    for name, average in one.average.variables.items():
+        np.testing.assert_allclose(average, two.average.variables[name], atol=2e-5, err_msg=name)
+
+
+def test_rerun_continues_to_the_same_weights(tmp_path):
+    straight = Trainer(TinyJob(), workdir=tmp_path / "a", strategy=make_strategy("one")).fit()
+
+    class Killed(Exception):
+        pass
+
+    trainer = Trainer(TinyJob(), workdir=tmp_path / "b", strategy=make_strategy("one"))
+    step = trainer._step
+
+    def killed_at_four(batch, index):
+        if int(index) == 4:  # After the checkpoint of step 3.
+            raise Killed
+        return step(batch, index)
+
+    trainer._step = killed_at_four
+    with pytest.raises(Killed):
+        trainer.fit()
+    resumed = Trainer(TinyJob(), workdir=tmp_path / "b", strategy=make_strategy("one"))
+    assert resumed.checkpoints.steps() == [3]
+    again = resumed.fit()
+    a, b = load_tensors(straight)[0], load_tensors(again)[0]
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_saved_weights_are_the_average_and_describe_the_network(tmp_path):
+    trainer = Trainer(TinyJob(), workdir=tmp_path, strategy=make_strategy("one"))
+    path = trainer.fit()
+    loaded = load_trained(path, "unet")
+    assert loaded.about == {"prediction": "v"}
+    weights = addressed(trainer.model.variables)
+    differs = 0
+    for name, variable in addressed(loaded.model.variables).items():
+        np.testing.assert_array_equal(variable, trainer.average.variables[name])
+        differs += not np.array_equal(variable, weights[name])
+    assert differs > 10
+
+
+def test_fit_learns(tmp_path):
+    job = TinyJob(training=TRAINING.replace(steps=60, checkpoint_every=60))
+    batch = job.batch(0)
+    trainer = Trainer(job, workdir=tmp_path, strategy=make_strategy("one"))
+    losses = [float(trainer.train_step(batch, 0)["loss"]) for _ in range(40)]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    job = TinyJob(spoiled_step=4)
+    trainer = Trainer(job, workdir=tmp_path, strategy=make_strategy("one"))
+    with pytest.raises(TrainingError, match=r"loss of step 6 is nan.*Last checkpoint: step 3"):
+        trainer.fit()
+    assert not trainer.weights_path.exists()
+
+
+def test_only_the_newest_checkpoints_stay_and_damaged_ones_are_skipped(tmp_path, capsys):
+    state = {"model/a": tf.Variable([1.0, 2.0])}
+    checkpoints = Checkpoints(tmp_path, state, keep=2)
+    for step in (1, 2, 3):
+        state["model/a"].assign([float(step), 0.0])
+        checkpoints.save(step)
+    assert checkpoints.steps() == [2, 3]
+    newest = tmp_path / "step-00000003.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-3])
+    assert checkpoints.restore() == 2
+    np.testing.assert_array_equal(state["model/a"], [2.0, 0.0])
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    Checkpoints(tmp_path, {"model/a": tf.Variable([1.0])}, keep=1).save(1)
+    other = {"model/a": tf.Variable([5.0, 5.0])}
+    with pytest.raises(WeightMismatchError, match="another network"):
+        Checkpoints(tmp_path, other, keep=1).restore()
+    np.testing.assert_array_equal(other["model/a"], [5.0, 5.0])
+
+
+def test_a_workdir_keeps_its_config(tmp_path):
+    save_config(tmp_path, {"a": {"b": 1, "c": [1, 2]}})
+    save_config(tmp_path, {"a": {"b": 1, "c": [1, 2]}})
+    assert json.loads((tmp_path / "config.json").read_text())["a"]["b"] == 1
+    with pytest.raises(TrainingError, match=r"a\.b was 1, is 2"):
+        save_config(tmp_path, {"a": {"b": 2, "c": [1, 2]}})
+
+
+def test_batch_must_split_over_replicas(tmp_path):
+    job = TinyJob(training=TRAINING.replace(batch_size=3))
+    with pytest.raises(TrainingError, match="multiple of 2"):
+        Trainer(job, workdir=tmp_path, strategy=make_strategy("mirrored"))
+
+
+def test_step_compiles_with_xla(tmp_path):
+    job = TinyJob(training=TRAINING.replace(jit_compile=True))
+    plain, plain_figures = trained(tmp_path, steps=1)
+    compiled, figures = trained(tmp_path, job=job, steps=1)
+    assert math.isclose(figures[0]["loss"], plain_figures[0]["loss"], rel_tol=1e-4)

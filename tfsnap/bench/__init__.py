@@ -1,0 +1,1 @@
+"""How long a bundle takes, and what must be said with every such figure."""

@@ -1,0 +1,204 @@
+"""The command `tfsnap`: generate pictures from a bundle, and measure it.
+
+    tfsnap generate --bundle=emoji-demo --prompt="purple heart, noto style" --output=heart.png
+    tfsnap benchmark --bundle=emoji-demo --threads=2 --json=latency.json
+
+tools/generate.py and tools/benchmark.py are the same commands. Flags are read with argparse because
+a runtime-only installation has no absl. Whatever the user can mend ends in one line on stderr and a
+non-zero exit.
+"""
+
+import argparse
+import contextlib
+import math
+import pathlib
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+_INDEX = "{index}"
+_CELL = 128  # Pixels that a picture in a grid is enlarged to, so that its caption can be read.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+      argv: arguments without the program's name; by default the process's own.
+
+    Returns:
+      The exit status.
+    """
+    arguments = _parser().parse_args(argv)
+    command = f"tfsnap {arguments.command}"
+    try:
+        from tfsnap.runtime import TfsnapError  # Here, so that --help needs no numpy.
+    except ModuleNotFoundError as error:
+        return _fail(command, f"{error.name} is not installed: pip install 'tfsnap[runtime]'")
+    try:
+        with _plain_warnings(command):
+            arguments.run(arguments)
+    except TfsnapError as error:
+        return _fail(command, str(error))
+    except KeyboardInterrupt:
+        return _fail(command, "interrupted")
+    return 0
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    from tfsnap.runtime import TextToImage
+    from tfsnap.runtime.output import picture_format, require_writable, write_picture
+
+    prompts = arguments.prompt
+    one_file = _INDEX not in arguments.output
+    names = [arguments.output.replace(_INDEX, str(i)) for i in range(len(prompts))]
+    paths = [pathlib.Path(name) for name in (names[:1] if one_file else names)]
+    for path in paths:
+        require_writable(path)
+        picture_format(path)
+    model = TextToImage(
+        arguments.bundle, threads=arguments.threads, interpreter=arguments.interpreter
+    )
+    with _Progress(len(prompts)) as progress:
+        pictures = model(
+            prompts,
+            negative_prompt=arguments.negative_prompt,
+            steps=arguments.steps,
+            guidance=arguments.guidance,
+            seed=arguments.seed,
+            callback=progress.step,
+        )
+    if one_file and len(prompts) > 1:
+        pictures = [_labelled(pictures, prompts)]
+    for path, picture in zip(paths, pictures, strict=True):
+        write_picture(path, picture)
+        print(path)
+
+
+def _labelled(pictures: Sequence[Any], prompts: Sequence[str]) -> Any:
+    from tfsnap.runtime.grid import grid
+
+    return grid(pictures, prompts, scale=math.ceil(_CELL / pictures[0].width))
+
+
+def _benchmark(arguments: argparse.Namespace) -> None:
+    from tfsnap.bench.timing import benchmark
+    from tfsnap.runtime.output import require_writable, write
+
+    if arguments.json is not None:
+        require_writable(arguments.json)
+    report = benchmark(
+        arguments.bundle,
+        prompt=arguments.prompt,
+        threads=arguments.threads,
+        steps=arguments.steps,
+        guidance=arguments.guidance,
+        warmup=arguments.warmup,
+        runs=arguments.runs,
+        picture_warmup=arguments.picture_warmup,
+        pictures=arguments.pictures,
+        interpreter=arguments.interpreter,
+        progress=lambda text: print(f"measuring: {text}", file=sys.stderr),
+    )
+    print(report.table())
+    if arguments.json is not None:
+        write(arguments.json, report.to_json().encode())
+
+
+class _Progress:
+    """One line on stderr that is written again and again, if stderr is a terminal."""
+
+    def __init__(self, pictures: int):
+        self._pictures = pictures
+        self._picture = 0
+        self._shown = sys.stderr.isatty()
+        self._start = time.monotonic()
+
+    def step(self, step: int, steps: int, latent: Any) -> None:
+        """Tells that a step of a picture is done; a sampler's callback."""
+        del latent
+        self._picture += step == 1
+        done = (self._picture - 1) * steps + step
+        spent = time.monotonic() - self._start
+        left = spent / done * (self._pictures * steps - done)
+        if self._shown:
+            text = f"picture {self._picture} of {self._pictures}: step {step} of {steps}"
+            print(f"\r\033[K{text}, {left:.0f} s left", end="", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help lists the flags)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="tfsnap", description="Text to image from a bundle.", allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    generate = commands.add_parser("generate", help="write pictures", allow_abbrev=False)
+    generate.set_defaults(run=_generate)
+    _add_common_flags(generate)
+    generate.add_argument("--prompt", action="append", required=True, help="may be repeated")
+    generate.add_argument("--negative_prompt", default="", help="what to steer away from")
+    generate.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    generate.add_argument(
+        "--output",
+        required=True,
+        help="a .png, .jpg or .webp; several prompts give a labelled grid, or one file each if the "
+        "name contains {index}",
+    )
+    benchmark = commands.add_parser("benchmark", help="measure latency", allow_abbrev=False)
+    benchmark.set_defaults(run=_benchmark)
+    _add_common_flags(benchmark)
+    benchmark.add_argument("--prompt", default="a picture", help="default: %(default)s")
+    for name, default, meaning in (
+        ("runs", 20, "measured runs of each network"),
+        ("warmup", 3, "runs of each network before them"),
+        ("pictures", 5, "measured pictures"),
+        ("picture_warmup", 1, "pictures between the first and the measured ones"),
+    ):
+        text = f"{meaning}; default: %(default)s"
+        benchmark.add_argument(f"--{name}", type=int, default=default, help=text)
+    benchmark.add_argument("--json", type=pathlib.Path, help="also write the report to this file")
+    return parser
+
+
+def _add_common_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", required=True, help="folder or zip of a bundle")
+    parser.add_argument("--steps", type=int, help="default: the bundle's")
+    parser.add_argument("--guidance", type=float, help="1 is none; default: the bundle's")
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    parser.add_argument(
+        "--interpreter", help="ai_edge_litert or tflite_runtime; default: what is installed"
+    )
+
+
+@contextlib.contextmanager
+def _plain_warnings(command: str) -> Iterator[None]:
+    """Shows every warning as one line, without the source line it came from."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        print(f"{command}: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def _fail(command: str, message: str) -> int:
+    print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

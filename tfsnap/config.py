@@ -1,0 +1,294 @@
+"""Frozen, validated descriptions of every network and schedule.
+
+Nothing here imports TensorFlow: tools, the runtime and the documentation read the same dataclasses.
+Each class converts to plain JSON types with `to_dict` and back with `from_dict`; an unknown key or a
+value out of range raises `ValueError` naming the field, the value seen and what is allowed.
+"""
+
+import dataclasses
+import typing
+from typing import Any, Self
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Dict round-trip shared by all configs."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the config as JSON-compatible types (tuples become lists)."""
+        return _plain(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Builds the config from `to_dict`'s output (nested dicts and lists are converted).
+
+        Raises:
+          ValueError: a key is not a field of this config, or a value is out of range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(
+                f"{cls.__name__} has no field {unknown[0]!r}; its fields are {sorted(known)}"
+            )
+        hints = typing.get_type_hints(cls)
+        return cls(**{name: _typed(hints[name], value) for name, value in values.items()})
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with the given fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def _require(self, condition: bool, field: str, wanted: str) -> None:
+        if not condition:
+            raise ValueError(
+                f"{type(self).__name__}.{field} is {getattr(self, field)!r}; it must be {wanted}"
+            )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _typed(hint: Any, value: Any) -> Any:
+    """Converts plain JSON `value` to the annotated type `hint` of a config field."""
+    args = typing.get_args(hint)
+    if isinstance(hint, type) and issubclass(hint, Config):
+        return hint.from_dict(value) if isinstance(value, dict) else value
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(_typed(args[0], item) for item in value)
+    if args and isinstance(value, list | dict):  # A union: the member that is a container.
+        for member in args:
+            if typing.get_origin(member) is tuple or isinstance(member, type(Config)):
+                return _typed(member, value)
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig(Config):
+    """The discrete noise schedule. Defaults are Stable Diffusion's.
+
+    Attributes:
+      kind: "scaled_linear" (linear in sqrt(beta)) or "linear" (linear in beta).
+      beta_start: beta of the first, least noisy step.
+      beta_end: beta of the last step.
+      steps: number of training steps.
+    """
+
+    kind: str = "scaled_linear"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    steps: int = 1000
+
+    def __post_init__(self) -> None:
+        self._require(self.kind in ("scaled_linear", "linear"), "kind", "scaled_linear or linear")
+        self._require(0.0 < self.beta_start < 1.0, "beta_start", "between 0 and 1")
+        self._require(self.beta_start <= self.beta_end < 1.0, "beta_end", "in [beta_start, 1)")
+        self._require(self.steps >= 1, "steps", "at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class StageConfig(Config):
+    """One resolution stage of the UNet.
+
+    Attributes:
+      channels: width of the stage.
+      resnets: number of ResNet blocks.
+      attentions: how many cross-attention blocks follow each ResNet, one entry per ResNet. An int
+        is spread evenly over the ResNets: 2 ResNets with 6 attentions are (3, 3).
+    """
+
+    channels: int
+    resnets: int
+    attentions: tuple[int, ...] | int = 0
+
+    def __post_init__(self) -> None:
+        self._require(self.channels > 0, "channels", "positive")
+        self._require(self.resnets >= 1, "resnets", "at least 1")
+        if isinstance(self.attentions, int):
+            each, rest = divmod(self.attentions, self.resnets)
+            self._require(
+                rest == 0, "attentions", f"a multiple of resnets={self.resnets}, or one per ResNet"
+            )
+            object.__setattr__(self, "attentions", (each,) * self.resnets)
+        self._require(
+            len(self.attentions) == self.resnets and min(self.attentions) >= 0,
+            "attentions",
+            f"{self.resnets} counts >= 0, one for each ResNet",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig(Config):
+    """The denoising UNet of latent diffusion. Defaults are Stable Diffusion v1.5 (859,520,964).
+
+    A skip connection leaves every ResNet and every downsampling of the way down and one enters each
+    ResNet of the way up, so `up[i].resnets == down[-1 - i].resnets + 1`.
+
+    Attributes:
+      down: stages from the highest resolution to the lowest.
+      mid: the bottleneck. Its attentions follow the ResNet they are listed at.
+      up: stages from the lowest resolution to the highest.
+      in_channels: channels of the latent.
+      out_channels: channels of the prediction.
+      context_width: width of the text embedding that cross-attention reads.
+      heads: attention heads, the same number at every width (diffusers calls it
+        `attention_head_dim=8`, which is a misnomer it keeps for compatibility).
+      groups: groups of every GroupNorm.
+      time_width: width of the sinusoidal time features; None means `down[0].channels`.
+    """
+
+    down: tuple[StageConfig, ...] = (
+        StageConfig(320, 2, 2),
+        StageConfig(640, 2, 2),
+        StageConfig(1280, 2, 2),
+        StageConfig(1280, 2, 0),
+    )
+    mid: StageConfig = StageConfig(1280, 2, (1, 0))
+    up: tuple[StageConfig, ...] = (
+        StageConfig(1280, 3, 0),
+        StageConfig(1280, 3, 3),
+        StageConfig(640, 3, 3),
+        StageConfig(320, 3, 3),
+    )
+    in_channels: int = 4
+    out_channels: int = 4
+    context_width: int = 768
+    heads: int = 8
+    groups: int = 32
+    time_width: int | None = None
+
+    def __post_init__(self) -> None:
+        self._require(len(self.down) >= 1, "down", "at least one stage")
+        self._require(len(self.up) == len(self.down), "up", f"{len(self.down)} stages, as down")
+        for down, up in zip(reversed(self.down), self.up, strict=True):
+            if up.resnets != down.resnets + 1 or up.channels != down.channels:
+                raise ValueError(
+                    f"up stage {up} does not fit down stage {down}: it must have the same channels "
+                    f"and {down.resnets + 1} ResNets, one for each skip connection"
+                )
+        self._require(
+            self.mid.channels == self.down[-1].channels, "mid", "as wide as the last down stage"
+        )
+        for stage in (*self.down, self.mid, *self.up):
+            if stage.channels % self.groups or stage.channels % self.heads:
+                raise ValueError(
+                    f"{stage.channels} channels are not a multiple of groups={self.groups} "
+                    f"and heads={self.heads}"
+                )
+        if self.time_width is None:
+            object.__setattr__(self, "time_width", self.down[0].channels)
+        self._require(self.time_width % 2 == 0, "time_width", "even")
+
+    @property
+    def downsampling(self) -> int:
+        """By how much the latent's height and width must be divisible."""
+        return 2 ** (len(self.down) - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderConfig(Config):
+    """The KL autoencoder of latent diffusion. Defaults are Stable Diffusion v1.5.
+
+    Attributes:
+      channels: encoder widths from pixels to latent; each stage but the last halves the resolution.
+      decoder_channels: decoder widths in the same order; None means `channels`. The efficient
+        decoder of SnapFusion halves them.
+      resnets: ResNets per encoder stage; the decoder has one more.
+      latent_channels: channels of the latent.
+      groups: groups of every GroupNorm.
+      scale: the latent is multiplied by this so that diffusion sees unit variance.
+    """
+
+    channels: tuple[int, ...] = (128, 256, 512, 512)
+    decoder_channels: tuple[int, ...] | None = None
+    resnets: int = 2
+    latent_channels: int = 4
+    groups: int = 32
+    scale: float = 0.18215
+
+    def __post_init__(self) -> None:
+        if self.decoder_channels is None:
+            object.__setattr__(self, "decoder_channels", self.channels)
+        self._require(self.resnets >= 1, "resnets", "at least 1")
+        self._require(self.latent_channels >= 1, "latent_channels", "at least 1")
+        self._require(self.scale > 0, "scale", "positive")
+        for field in ("channels", "decoder_channels"):
+            widths = getattr(self, field)
+            self._require(
+                len(widths) >= 1 and not any(c % self.groups for c in widths),
+                field,
+                f"multiples of groups={self.groups}",
+            )
+        self._require(
+            len(self.decoder_channels) == len(self.channels), "decoder_channels", "as many stages"
+        )
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels per latent cell, along one side."""
+        return 2 ** (len(self.channels) - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipTextConfig(Config):
+    """CLIP's text transformer. Defaults are ViT-L/14's, as in Stable Diffusion v1.5.
+
+    Attributes:
+      vocab_size: entries of the BPE vocabulary.
+      context_length: tokens a prompt is padded or cut to.
+      width: width of the residual stream, and of the context that the UNet reads.
+      layers: number of transformer blocks.
+      heads: attention heads.
+      mlp_ratio: width of the MLP over `width`.
+    """
+
+    vocab_size: int = 49408
+    context_length: int = 77
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    mlp_ratio: int = 4
+
+    def __post_init__(self) -> None:
+        self._require(self.width % self.heads == 0, "width", f"a multiple of heads={self.heads}")
+        self._require(self.context_length >= 2, "context_length", "at least 2 (start and end)")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipImageConfig(Config):
+    """CLIP's vision transformer. Defaults are ViT-L/14's.
+
+    Attributes:
+      resolution: side of the square input, in pixels.
+      patch: side of a patch, in pixels.
+      width: width of the residual stream.
+      layers: number of transformer blocks.
+      heads: attention heads.
+      mlp_ratio: width of the MLP over `width`.
+    """
+
+    resolution: int = 224
+    patch: int = 14
+    width: int = 1024
+    layers: int = 24
+    heads: int = 16
+    mlp_ratio: int = 4
+
+    def __post_init__(self) -> None:
+        self._require(self.width % self.heads == 0, "width", f"a multiple of heads={self.heads}")
+        self._require(
+            self.resolution % self.patch == 0, "resolution", f"a multiple of patch={self.patch}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipConfig(Config):
+    """Both CLIP towers and the width of the space they share. Defaults are ViT-L/14's."""
+
+    text: ClipTextConfig = ClipTextConfig()
+    image: ClipImageConfig = ClipImageConfig()
+    embedding_width: int = 768

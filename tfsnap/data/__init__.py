@@ -1,0 +1,1 @@
+"""Data: fetching, the TFDS builder, captions and tf.data pipelines."""

@@ -1,0 +1,74 @@
+"""Augmentation of image batches with keras-cv's layers and our own, stateless, random numbers.
+
+Pictures are moved and scaled a little and the gap is filled with white, the colour that transparent
+art is composited on. They are never flipped: a hand that points left would be captioned "right".
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfsnap.config import Config
+
+_WHITE = 255.0
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig(Config):
+    """How far pictures are changed; 0 leaves them alone.
+
+    Args:
+      translation: largest shift in either direction, as a fraction of the side length.
+      zoom: largest change of scale, in either direction: 0.1 draws from 0.9 to 1.1.
+    """
+
+    translation: float = 0.0
+    zoom: float = 0.0
+
+    def __post_init__(self):
+        self._require(0 <= self.translation < 1, "translation", "at least 0 and below 1")
+        self._require(0 <= self.zoom < 1, "zoom", "at least 0 and below 1")
+
+
+class Augmenter:
+    """Applies one `AugmentConfig` to batches, as a pure function of the seed.
+
+    keras-cv's layers warp the pictures, but the amounts are drawn here: their own generators hold a
+    state that a resumed run could not restore.
+
+    Args:
+      config: what to change.
+
+    Call args:
+      images: float or uint8 [B, R, R, 3] in [0, 255].
+      seed: int [2], a stateless seed.
+      Returns float32 [B, R, R, 3] in [0, 255].
+    """
+
+    def __init__(self, config: AugmentConfig):
+        # Imported only where pictures are augmented: keras-cv takes seconds to load.
+        from keras_cv import layers
+
+        fill = {"fill_mode": "constant", "fill_value": _WHITE}
+        self._config = config
+        self._translate = layers.RandomTranslation(0.0, 0.0, **fill)
+        self._zoom = layers.RandomZoom(0.0, **fill)
+
+    def __call__(self, *, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        images = tf.cast(images, tf.float32)
+        amounts = tf.random.stateless_uniform([tf.shape(images)[0], 3], seed, -1.0, 1.0)  # [B, 3]
+        if self._config.zoom:
+            zooms = 1.0 + self._config.zoom * amounts[:, :1]  # [B, 1]
+            images = self._zoom.augment_images(
+                images, transformations={"height_zooms": zooms, "width_zooms": zooms}
+            )
+        if self._config.translation:
+            shifts = self._config.translation * amounts[:, 1:]  # [B, 2]
+            images = self._translate.augment_images(
+                images,
+                transformations={
+                    "height_translations": shifts[:, :1],
+                    "width_translations": shifts[:, 1:],
+                },
+            )
+        return images

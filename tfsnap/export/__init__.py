@@ -1,0 +1,1 @@
+"""From Keras models to a bundle that phones run."""

@@ -1,0 +1,64 @@
+"""Is what was exported still the network that was trained?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfsnap.export.keras_components import Call
+from tfsnap.runtime.interpreter import Network
+
+# Decibels below which an export fails. fp16 only rounds weights; int8 also quantises activations.
+THRESHOLDS_DB = {"fp16": 50.0, "int8": 25.0}
+
+
+class ParityError(ValueError):
+    """An exported component does not compute what the Keras model does."""
+
+
+def psnr_db(reference: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal-to-noise ratio: 10 log10(range^2 / mean squared error).
+
+    Args:
+      reference: array whose range, maximum less minimum, is the peak.
+      other: array of the same shape.
+
+    Returns:
+      Decibels; infinite for equal arrays.
+    """
+    peak = float(reference.max() - reference.min())
+    error = float(np.mean(np.square(reference.astype(np.float64) - other)))
+    return float("inf") if error == 0 else 10.0 * np.log10(peak**2 / error)
+
+
+def check_parity(
+    name: str, network: Network, calls: Sequence[Call], *, threshold_db: float
+) -> float:
+    """Repeats recorded evaluations with a converted network.
+
+    Args:
+      name: of the component, for the message.
+      network: the converted network.
+      calls: inputs and outputs of the Keras model.
+      threshold_db: the PSNR to reach.
+
+    Returns:
+      The PSNR over all outputs of all calls, in decibels.
+
+    Raises:
+      ParityError: the PSNR is below the threshold, or an output is not finite.
+    """
+    wanted = [array.ravel() for _, outputs in calls for array in outputs.values()]
+    found = []
+    for inputs, outputs in calls:
+        results = network(**inputs)
+        found += [results[key].ravel() for key in outputs]
+    reference, other = np.concatenate(wanted), np.concatenate(found)
+    if not np.all(np.isfinite(other)):
+        raise ParityError(f"the exported {name} returns NaN or infinity where Keras does not")
+    measured = psnr_db(reference, other)
+    if measured < threshold_db:
+        raise ParityError(
+            f"the exported {name} differs from Keras: PSNR {measured:.1f} dB, {threshold_db:.1f} dB "
+            "are wanted; export with another precision, or lower --min_psnr if that is good enough"
+        )
+    return measured

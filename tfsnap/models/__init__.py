@@ -1,0 +1,1 @@
+"""Networks built from a config: the UNet, the autoencoder and CLIP."""

@@ -1,0 +1,35 @@
+"""The networks of a text-to-image model together, with what ties them to each other."""
+
+import dataclasses
+
+from tfsnap.diffusion.schedule import NoiseSchedule
+from tfsnap.models.autoencoder import Autoencoder
+from tfsnap.models.clip import Clip
+from tfsnap.models.unet import UNet
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentDiffusion:
+    """A text encoder, a denoising UNet and an autoencoder that were trained for each other.
+
+    Attributes:
+      clip: both towers; the text tower conditions the UNet.
+      unet: the denoiser.
+      autoencoder: between pixels and latents; its config's `scale` gives latents unit variance.
+      schedule: the noise schedule that the UNet was trained with.
+      prediction: what the UNet's output means, "epsilon" or "v".
+      resolution: height and width of the pictures, in pixels.
+    """
+
+    clip: Clip
+    unet: UNet
+    autoencoder: Autoencoder
+    schedule: NoiseSchedule
+    prediction: str
+    resolution: tuple[int, int]
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the latent."""
+        height, width = (side // self.autoencoder.config.downsampling for side in self.resolution)
+        return height, width, self.autoencoder.config.latent_channels

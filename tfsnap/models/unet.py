@@ -1,0 +1,179 @@
+"""The denoising UNet of latent diffusion, of any shape that `UNetConfig` can write."""
+
+import math
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from tfsnap.config import StageConfig, UNetConfig
+from tfsnap.layers.attention import SpatialTransformer
+from tfsnap.layers.norms import GroupNorm
+from tfsnap.layers.resample import Downsample, Upsample
+from tfsnap.layers.resnet import ResNetBlock
+
+MAX_PERIOD = 10_000.0  # Of the slowest time feature, in training steps.
+
+
+def time_features(timesteps: tf.Tensor, width: int) -> tf.Tensor:
+    """Sinusoidal features [cos(t f_i), sin(t f_i)] with f_i = MAX_PERIOD^(-i / (width/2)).
+
+    Args:
+      timesteps: int or float [B].
+      width: even number of features.
+
+    Returns:
+      float32 [B, 1, width].
+
+    Reference: Ho et al. 2020 (arXiv 2006.11239); the order, cosines first, is Stable Diffusion's.
+    """
+    half = width // 2
+    frequencies = tf.exp(-math.log(MAX_PERIOD) / half * tf.range(half, dtype=tf.float32))
+    angles = tf.cast(timesteps, tf.float32)[:, None, None] * frequencies  # [B, 1, width/2]
+    return tf.concat([tf.cos(angles), tf.sin(angles)], axis=-1)
+
+
+class Stage(keras.layers.Layer):
+    """ResNets, each followed by its cross-attention blocks, then an optional change of resolution.
+
+    Args:
+      stage: channels and block counts.
+      unet: the network's config, for heads and groups.
+      resample: "down", "up" or None, what follows the blocks.
+
+    Call args:
+      x: float [B, H, W, C].
+      time: float [B, 1, E].
+      context: float [B, T, D].
+      skips: feature maps from the way down, one for each ResNet, the one to use first last; None on
+        the way down and in the middle.
+      Returns the stage's output and the list of feature maps that it leaves for the way up.
+    """
+
+    def __init__(self, stage: StageConfig, unet: UNetConfig, resample: str | None, **kwargs: Any):
+        super().__init__(**kwargs)
+        at, channels = self.name, stage.channels
+        self.resnets = [
+            ResNetBlock(channels, unet.groups, name=f"{at}.resnets.{i}")
+            for i in range(stage.resnets)
+        ]
+        self.attentions = [
+            [
+                SpatialTransformer(channels, unet.heads, unet.groups, name=f"{at}.attentions.{i}.{k}")
+                for k in range(count)
+            ]
+            for i, count in enumerate(stage.attentions)
+        ]
+        self.resample = None
+        if resample == "down":
+            self.resample = Downsample(channels, symmetric=True, name=f"{at}.downsample")
+        elif resample == "up":
+            self.resample = Upsample(channels, name=f"{at}.upsample")
+
+    def call(
+        self,
+        x: tf.Tensor,
+        *,
+        time: tf.Tensor,
+        context: tf.Tensor,
+        skips: list[tf.Tensor] | None = None,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Runs the stage."""
+        left = []
+        entering = [None] * len(self.resnets) if skips is None else skips[::-1]
+        for resnet, attentions, skip in zip(self.resnets, self.attentions, entering, strict=True):
+            if skip is not None:
+                x = tf.concat([x, skip], axis=-1)
+            x = resnet(x, time=time)
+            for attention in attentions:
+                x = attention(x, context=context)
+            left.append(x)
+        if self.resample is not None:
+            x = self.resample(x)
+            left.append(x)
+        return x, left
+
+
+class UNet(keras.Model):
+    """Predicts noise or velocity from a noisy latent, a time and a text embedding.
+
+    Args:
+      config: shape of the network; the default is Stable Diffusion v1.5.
+
+    Example:
+      >>> unet = build_unet(UNetConfig())  # 859,520,964 parameters
+      >>> unet(z_t, timesteps=t, context=text).shape
+      TensorShape([1, 64, 64, 4])
+
+    Reference: Rombach et al. 2022 (arXiv 2112.10752); SnapFusion, table 3.
+    """
+
+    def __init__(self, config: UNetConfig, **kwargs: Any):
+        super().__init__(name="unet", **kwargs)
+        self.config = config
+        last = len(config.down) - 1
+        embedding = 4 * config.down[0].channels
+        self.time_in = keras.layers.Dense(embedding, name="time.in")
+        self.time_out = keras.layers.Dense(embedding, name="time.out")
+        self.conv_in = keras.layers.Conv2D(
+            config.down[0].channels, 3, padding="same", name="conv_in"
+        )
+        self.down = [
+            Stage(stage, config, "down" if i < last else None, name=f"down.{i}")
+            for i, stage in enumerate(config.down)
+        ]
+        self.mid = Stage(config.mid, config, None, name="mid")
+        self.up = [
+            Stage(stage, config, "up" if i < last else None, name=f"up.{i}")
+            for i, stage in enumerate(config.up)
+        ]
+        self.norm_out = GroupNorm(config.groups, name="norm_out")
+        self.conv_out = keras.layers.Conv2D(
+            config.out_channels, 3, padding="same", kernel_initializer="zeros", name="conv_out"
+        )
+
+    def call(
+        self, latent: tf.Tensor, *, timesteps: tf.Tensor, context: tf.Tensor
+    ) -> tf.Tensor:
+        """Evaluates the network.
+
+        Args:
+          latent: float [B, h, w, in_channels], h and w static multiples of `config.downsampling`.
+          timesteps: int or float [B], training steps.
+          context: float [B, T, context_width].
+
+        Returns:
+          float [B, h, w, out_channels].
+        """
+        features = time_features(timesteps, self.config.time_width)
+        return self.denoise(latent, features=features, context=context)
+
+    def denoise(self, latent: tf.Tensor, *, features: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        """As `call`, from time features, float [B, 1, time_width]: the graph that is exported.
+
+        The features are made by the caller because an angle of up to 1,000 radians has no precision
+        left in the fp16 arithmetic of a phone's GPU.
+        """
+        time = self.time_out(tf.nn.silu(self.time_in(features)))
+        x = self.conv_in(latent)
+        skips = [x]
+        for stage in self.down:
+            x, left = stage(x, time=time, context=context)
+            skips += left
+        x, _ = self.mid(x, time=time, context=context)
+        for stage, shape in zip(self.up, self.config.up, strict=True):
+            mine, skips = skips[-shape.resnets :], skips[: -shape.resnets]
+            x, _ = stage(x, time=time, context=context, skips=mine)
+        return self.conv_out(tf.nn.silu(self.norm_out(x)))
+
+
+def build_unet(config: UNetConfig) -> UNet:
+    """Builds a UNet with all its weights created, randomly initialised."""
+    unet = UNet(config)
+    side = config.downsampling
+    unet(
+        tf.zeros([1, side, side, config.in_channels]),
+        timesteps=tf.zeros([1], tf.int32),
+        context=tf.zeros([1, 1, config.context_width]),
+    )
+    return unet

@@ -1,0 +1,1 @@
+"""What is minimised: `(model, batch, draws) -> (loss per example, metrics per example)`."""

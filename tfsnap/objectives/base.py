@@ -1,0 +1,83 @@
+"""The contract between objectives and the trainer, and the randomness an objective may use."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import tensorflow as tf
+import tf_keras as keras
+
+Batch = Mapping[str, tf.Tensor]
+_PHILOX = "philox"  # Named, because the automatic choice gives other numbers under XLA.
+Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """Random numbers of one step that do not depend on how a batch is split over replicas.
+
+    Every replica draws for the whole batch and keeps its own rows: a run on N replicas then sees
+    the same noise for the same example as a run on one, at the price of N times the drawing, which
+    is little beside a network evaluation.
+
+    Attributes:
+      seed: int32 [2], the run's seed and the step.
+      rows: examples on this replica.
+      replica: index of this replica.
+      replicas: number of replicas.
+    """
+
+    seed: tf.Tensor
+    rows: int
+    replica: tf.Tensor | int = 0
+    replicas: int = 1
+
+    def _own(self, full: tf.Tensor) -> tf.Tensor:
+        if self.replicas == 1:
+            return full
+        return full[self.replica * self.rows : (self.replica + 1) * self.rows]
+
+    def _seed(self, stream: int) -> tf.Tensor:
+        return tf.random.experimental.stateless_fold_in(self.seed, stream, alg=_PHILOX)
+
+    def normal(self, shape: Sequence[int], *, stream: int) -> tf.Tensor:
+        """Standard normal, float32 [rows, *shape]. Each use in a step takes its own `stream`.
+
+        Made from integer bits, which are the same with and without XLA; `stateless_normal` is not.
+        """
+        bits = tf.random.stateless_uniform(
+            [self.rows * self.replicas, *shape],
+            self._seed(stream),
+            minval=None,
+            maxval=None,
+            dtype=tf.uint32,
+            alg=_PHILOX,
+        )
+        # The middle of one of 2^24 equal parts of (0, 1): exact in float32, never 0 or 1.
+        uniform = (tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) + 0.5) * 2.0**-24
+        return tf.math.ndtri(self._own(uniform))
+
+    def integers(self, *, high: int, stream: int) -> tf.Tensor:
+        """Uniform in 0 .. high - 1, int32 [rows]."""
+        full = [self.rows * self.replicas]
+        drawn = tf.random.stateless_uniform(
+            full, self._seed(stream), minval=0, maxval=high, dtype=tf.int32, alg=_PHILOX
+        )
+        return self._own(drawn)
+
+
+class Objective(Protocol):
+    """A loss. A distiller is an objective that holds a frozen teacher."""
+
+    def __call__(self, model: keras.Model, batch: Batch, draws: Draws) -> Losses:
+        """Computes the loss of each example.
+
+        Args:
+          model: the network being trained.
+          batch: tensors with the examples of this replica along axis 0.
+          draws: the step's randomness.
+
+        Returns:
+          The loss, float32 [rows], and further figures to report, each float32 [rows].
+        """
+        ...

@@ -1,0 +1,58 @@
+"""The denoising loss of latent diffusion."""
+
+import dataclasses
+
+import tensorflow as tf
+import tf_keras as keras
+
+from tfsnap.diffusion.process import add_noise, velocity
+from tfsnap.diffusion.schedule import NoiseSchedule
+from tfsnap.objectives.base import Batch, Draws, Losses
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoise:
+    """L = || f(z_t, t, c) - target ||^2 with target eps or v, averaged over the latent.
+
+    Attributes:
+      text_encoder: frozen; tokens [B, T] to context [B, T, C].
+      schedule: the noise schedule.
+      prediction: "epsilon" (SnapFusion eq. 1) or "v" (SnapFusion eq. 3, L_ori).
+      scale: the latent's scale factor; scaled latents have about unit variance.
+
+    Batch: `moments`, float [B, h, w, 2c], mean and log-variance of the latent; `tokens`, int32
+    [B, T].
+    """
+
+    text_encoder: keras.Model
+    schedule: NoiseSchedule
+    prediction: str
+    scale: float
+
+    def __post_init__(self) -> None:
+        if self.prediction not in ("epsilon", "v"):
+            raise ValueError(f"prediction is {self.prediction!r}; it must be epsilon or v")
+
+    def __call__(self, model: keras.Model, batch: Batch, draws: Draws) -> Losses:
+        """Returns the loss of each example, and the same value under the name `mse`."""
+        mean, logvar = tf.split(tf.cast(batch["moments"], tf.float32), 2, axis=-1)
+        shape = mean.shape[1:]
+        x = (mean + tf.exp(0.5 * logvar) * draws.normal(shape, stream=0)) * self.scale
+        eps = draws.normal(shape, stream=1)
+        t = draws.integers(high=self.schedule.steps, stream=2)
+        alpha, sigma = self.amplitudes(t)
+        z_t = add_noise(x=x, eps=eps, alpha=alpha, sigma=sigma)
+        context = tf.stop_gradient(self.text_encoder(batch["tokens"]))
+        output = tf.cast(model(z_t, timesteps=t, context=context), tf.float32)
+        target = eps
+        if self.prediction == "v":
+            target = velocity(x=x, eps=eps, alpha=alpha, sigma=sigma)
+        loss = tf.reduce_mean(tf.square(output - target), axis=[1, 2, 3])
+        return loss, {"mse": loss}
+
+    def amplitudes(self, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """alpha_t and sigma_t, each float32 [B, 1, 1, 1], of int32 steps [B]."""
+        every = range(self.schedule.steps)
+        tables = (self.schedule.alpha(every), self.schedule.sigma(every))
+        alpha, sigma = (tf.gather(tf.constant(table, tf.float32), t) for table in tables)
+        return tf.reshape(alpha, [-1, 1, 1, 1]), tf.reshape(sigma, [-1, 1, 1, 1])

@@ -1,0 +1,25 @@
+"""What can go wrong for a user of the runtime. Every message is one line with the remedy."""
+
+
+class TfsnapError(Exception):
+    """Base of the errors below: the command line prints the message alone and exits."""
+
+
+class RequestError(TfsnapError, ValueError):
+    """What was asked for is out of range: a prompt, a number of steps, an output path."""
+
+
+class BundleError(TfsnapError, ValueError):
+    """A bundle is missing, damaged, foreign, too new or contradicts itself."""
+
+
+class InterpreterError(TfsnapError, RuntimeError):
+    """No TFLite interpreter is installed, or the one asked for cannot be used."""
+
+
+class NotFiniteError(TfsnapError, ArithmeticError):
+    """A network returned NaN or infinity."""
+
+
+class PromptTruncatedWarning(UserWarning):
+    """A prompt was too long for the text encoder and lost its end."""

@@ -1,0 +1,183 @@
+"""The TFLite interpreter: whichever of two packages is installed, never TensorFlow.
+
+`tflite-runtime` and its successor `ai-edge-litert` hold the same class. Both in one process, or
+tflite-runtime beside TensorFlow, can break each other while loading a model, so a process stays
+with the first it loads.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfsnap.runtime.errors import BundleError, InterpreterError, RequestError
+from tfsnap.runtime.manifest import TensorSpec
+
+BACKENDS = ("ai_edge_litert", "tflite_runtime")  # In the order in which they are tried.
+VARIABLE = "TFSNAP_INTERPRETER"
+SIGNATURE = "serving_default"
+
+
+class Backend(NamedTuple):
+    """An interpreter package.
+
+    Attributes:
+      name: "ai_edge_litert" or "tflite_runtime".
+      version: of the package.
+      interpreter: its class `Interpreter`.
+    """
+
+    name: str
+    version: str
+    interpreter: Any
+
+
+def find_backend(name: str | None = None) -> Backend:
+    """Imports an interpreter package.
+
+    Args:
+      name: one of `BACKENDS`; by default the one in the environment variable TFSNAP_INTERPRETER,
+        then one that this process has already loaded, then the first that is installed.
+
+    Raises:
+      InterpreterError: none is installed, or the one asked for is not, or it cannot be used here.
+    """
+    name = name or os.environ.get(VARIABLE) or _default()
+    if name not in BACKENDS:
+        raise InterpreterError(f"The interpreter is {name!r}; it must be {' or '.join(BACKENDS)}")
+    package = name.replace("_", "-")
+    if not _installed(name):
+        raise InterpreterError(f"{name} is not installed: pip install {package}")
+    rivals = {"tflite_runtime": ("ai_edge_litert", "tensorflow"), "ai_edge_litert": BACKENDS[1:]}
+    loaded = [rival for rival in rivals[name] if rival in sys.modules]
+    if loaded:
+        raise InterpreterError(
+            f"{name} cannot be used in a process that has loaded {loaded[0]}: start a new process"
+        )
+    version = _version(package)
+    try:
+        module = importlib.import_module(f"{name}.interpreter")
+    except (ImportError, AttributeError) as error:  # AttributeError: built for another numpy.
+        reason = str(error).strip().splitlines()[-1:]
+        raise InterpreterError(
+            f"{package} {version} cannot be imported with numpy {np.__version__} "
+            f"({' '.join(reason)}): tflite-runtime needs numpy<2"
+        ) from error
+    return Backend(name, version, module.Interpreter)
+
+
+def _default() -> str:
+    if "tensorflow" in sys.modules and _installed("ai_edge_litert"):
+        return "ai_edge_litert"
+    for name in BACKENDS:
+        if name in sys.modules:
+            return name
+    for name in BACKENDS:
+        if _installed(name):
+            return name
+    raise InterpreterError(
+        "No TFLite interpreter is installed: pip install tflite-runtime (Linux, Python up to 3.11) "
+        "or pip install ai-edge-litert"
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # A nightly build, under another name.
+        return "of unknown version"
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+class Network:
+    """A TFLite network that is called with named arrays.
+
+    Tensors are addressed by index, looked up once: the interpreter's own signature runner resizes
+    and allocates again on every call.
+
+    Attributes:
+      backend: the interpreter package.
+      inputs: the inputs of the signature.
+      outputs: its outputs.
+    """
+
+    def __init__(self, interpreter: Any, backend: Backend):
+        self.backend = backend
+        self._interpreter = interpreter
+        # The runner must not outlive this function: the interpreter refuses to run while somebody
+        # else holds its internals.
+        runner = interpreter.get_signature_runner(SIGNATURE)
+        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        self._input_indices = {name: tensor["index"] for name, tensor in inputs.items()}
+        self._output_indices = {name: tensor["index"] for name, tensor in outputs.items()}
+        self.inputs = _specs(inputs)
+        self.outputs = _specs(outputs)
+
+    def __call__(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+        """Evaluates the network.
+
+        Args:
+          **arrays: every input by name, of the type and shape that `inputs` tells.
+
+        Returns:
+          Every output by name; the arrays are copies.
+        """
+        for name, array in arrays.items():
+            self._interpreter.set_tensor(self._input_indices[name], array)
+        self._interpreter.invoke()
+        return {
+            name: self._interpreter.get_tensor(index)
+            for name, index in self._output_indices.items()
+        }
+
+    def delegate(self) -> str:
+        """Returns what runs the network, "XNNPACK" or "none" (the interpreter's own kernels).
+
+        XNNPACK is the only delegate that the packages apply by themselves.
+        """
+        operators = {node["op_name"] for node in self._interpreter._get_ops_details()}
+        return "XNNPACK" if "DELEGATE" in operators else "none"
+
+
+def _specs(details: dict[str, dict]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name, np.dtype(tensor["dtype"]).name, tuple(map(int, tensor["shape"])))
+        for name, tensor in details.items()
+    )
+
+
+def load(
+    model: pathlib.Path | bytes, *, name: str, threads: int = 2, backend: str | None = None
+) -> Network:
+    """Loads a TFLite network.
+
+    Args:
+      model: path or content of the file.
+      name: how to call it in messages.
+      threads: number of threads that it may use.
+      backend: see `find_backend`.
+
+    Raises:
+      RequestError: `threads` is out of range.
+      InterpreterError: there is no usable interpreter.
+      BundleError: the interpreter refuses the file.
+    """
+    if not isinstance(threads, int) or threads < 1:
+        raise RequestError(f"threads is {threads!r}; it must be an integer of at least 1")
+    found = find_backend(backend)
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+    try:
+        interpreter = found.interpreter(**source, num_threads=threads)
+        interpreter.allocate_tensors()
+        return Network(interpreter, found)
+    except (ValueError, RuntimeError) as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        raise BundleError(f"{name}: {found.name} {found.version} refuses it: {reason}") from error

@@ -1,0 +1,241 @@
+"""The manifest of a bundle: what its files are, and how they are used together."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from tfsnap.config import ScheduleConfig
+from tfsnap.runtime.json_fields import read_fields
+from tfsnap.runtime.settings import Guidance, Latent, Sampler, Settings, TimeFeatures
+
+MANIFEST = "manifest.json"
+FORMAT = "tfsnap-bundle"
+FORMAT_VERSION = 1
+COMPONENTS = ("text_encoder", "unet", "decoder")
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a network.
+
+    Attributes:
+      name: its name in the network's signature.
+      dtype: "float32" or "int32".
+      shape: its static shape.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """How close a component came to the network it was exported from.
+
+    Attributes:
+      psnr_db: peak signal-to-noise ratio, in decibel.
+      threshold_db: what the export asked for.
+    """
+
+    psnr_db: float
+    threshold_db: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """One network of a bundle.
+
+    Attributes:
+      file: its TFLite file.
+      sha256: of the file, 64 hexadecimal digits.
+      bytes: size of the file.
+      inputs: all inputs of the signature "serving_default".
+      outputs: all its outputs.
+      parity: measured when the bundle was exported.
+    """
+
+    file: str
+    sha256: str
+    bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parity: Parity | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerFile:
+    """The tokenizer of the text encoder; see `tfsnap.tokenizer.Tokenizer`.
+
+    Attributes:
+      file: CLIP's BPE merges, gzipped.
+      sha256: of the file.
+      context_length: tokens in a row.
+      pad_token: what fills a row behind the end token.
+    """
+
+    file: str
+    sha256: str
+    context_length: int
+    pad_token: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Goldens:
+    """One picture with every intermediate tensor, for readers in other languages.
+
+    Attributes:
+      file: safetensors with tokens, context, noise, latent and image.
+      sha256: of the file.
+      prompt: the prompt; the negative prompt is empty.
+      seed: the seed of the noise.
+      steps: number of steps.
+      guidance: the guidance scale.
+    """
+
+    file: str
+    sha256: str
+    prompt: str
+    seed: int
+    steps: int
+    guidance: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything in `manifest.json`; docs/bundle.md describes it field by field.
+
+    Attributes:
+      format: always "tfsnap-bundle".
+      format_version: raised when older readers would misread a bundle.
+      name: of the model.
+      precision: of the weights: "fp32", "fp16" or "int8".
+      components: the networks by name: text_encoder, unet and decoder.
+      schedule: see `Settings`, as for the next five.
+      prediction: see `Settings`.
+      time_features: see `Settings`.
+      latent: see `Settings`.
+      guidance: see `Settings`.
+      sampler: see `Settings`.
+      tokenizer: the tokenizer of the text encoder.
+      goldens: tensors to compare with.
+      provenance: where it all comes from; for people, no reader depends on it.
+
+    Example:
+      >>> manifest = Manifest(name="emoji", precision="fp16", components=components,
+      ...                     tokenizer=tokenizer_file, **vars(settings))
+      >>> json.dump(manifest.to_dict(), file)
+    """
+
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+    name: str
+    precision: str
+    components: dict[str, Component]
+    schedule: ScheduleConfig
+    prediction: str
+    time_features: TimeFeatures
+    latent: Latent
+    guidance: Guidance
+    sampler: Sampler
+    tokenizer: TokenizerFile
+    goldens: Goldens | None = None
+    provenance: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        missing = [name for name in COMPONENTS if name not in self.components]
+        if missing:
+            raise ValueError(f"components lack {missing[0]!r}")
+        for file in self.checksums():
+            require_safe_name(file)
+        for name, (inputs, outputs) in self._contracts().items():
+            component = self.components[name]
+            _check_tensors(f"{name} inputs", component.inputs, inputs)
+            _check_tensors(f"{name} outputs", component.outputs, outputs)
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Manifest":
+        """Reads and checks what `json.load` returned.
+
+        Raises:
+          ValueError: this is no manifest, one of a later format, or it contradicts itself.
+        """
+        found = values.get("format") if isinstance(values, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"this is no tfsnap bundle: its format is {found!r}, not {FORMAT!r}")
+        version = values.get("format_version")
+        if type(version) is not int or version < 1:
+            raise ValueError(f"format_version is {version!r}; it must be a positive integer")
+        if version > FORMAT_VERSION:
+            raise ValueError(
+                f"the bundle has format_version {version} and this tfsnap reads up to "
+                f"{FORMAT_VERSION}: upgrade tfsnap"
+            )
+        return read_fields(cls, values, where=MANIFEST)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what is written to `manifest.json`."""
+        return dataclasses.asdict(self)
+
+    @property
+    def settings(self) -> Settings:
+        """What a `Pipeline` needs."""
+        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)})
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the pictures."""
+        return self.components["decoder"].outputs[0].shape[1:]
+
+    def checksums(self) -> dict[str, tuple[str, str]]:
+        """Returns, by file, what it holds and its SHA-256."""
+        named = {**self.components, "tokenizer": self.tokenizer, "goldens": self.goldens}
+        return {part.file: (name, part.sha256) for name, part in named.items() if part is not None}
+
+    def _contracts(self) -> dict[str, tuple[dict, dict]]:
+        """Type and shape of every tensor; None stands for any size."""
+        latent = ("float32", (1, *self.settings.latent.shape))
+        context = ("float32", (1, self.tokenizer.context_length, self._context_width()))
+        tokens = ("int32", (1, self.tokenizer.context_length))
+        features = ("float32", (1, 1, self.time_features.width))
+        return {
+            "text_encoder": ({"tokens": tokens}, {"context": context}),
+            "unet": (
+                {"latent": latent, "time_features": features, "context": context},
+                {"prediction": latent},
+            ),
+            "decoder": ({"latent": latent}, {"image": ("float32", (1, None, None, 3))}),
+        }
+
+    def _context_width(self) -> int | None:
+        """The width that the text encoder returns; the UNet must read the same."""
+        outputs = self.components["text_encoder"].outputs
+        return outputs[0].shape[-1] if outputs and outputs[0].shape else None
+
+
+def require_safe_name(name: str) -> None:
+    """Raises ValueError unless `name` is a plain relative path that stays in the bundle."""
+    parts = pathlib.PurePosixPath(name).parts
+    safe = parts and not name.startswith("/") and ".." not in parts
+    if not safe or any(character in name for character in "\\:\0"):
+        raise ValueError(f"{name!r} is no file name inside a bundle: it must be a relative path")
+
+
+def _check_tensors(
+    where: str, tensors: tuple[TensorSpec, ...], expected: dict[str, tuple[str, tuple]]
+) -> None:
+    names = sorted(tensor.name for tensor in tensors)
+    if names != sorted(expected):
+        raise ValueError(f"{where} are {names}; they must be {sorted(expected)}")
+    for tensor in tensors:
+        dtype, shape = expected[tensor.name]
+        fits = len(tensor.shape) == len(shape) and all(
+            size > 0 and wanted in (None, size)
+            for size, wanted in zip(tensor.shape, shape, strict=True)
+        )
+        if tensor.dtype != dtype or not fits:
+            shown = [size or "any" for size in shape]
+            raise ValueError(
+                f"{where}: {tensor.name} is {tensor.dtype} {list(tensor.shape)}; "
+                f"it must be {dtype} {shown}"
+            )

@@ -1,0 +1,64 @@
+"""Writes results so that a failure is told early and never leaves half a file."""
+
+import io
+import os
+import pathlib
+
+from PIL import Image
+
+from tfsnap.runtime.errors import RequestError
+
+
+def require_writable(path: pathlib.Path) -> None:
+    """Checks, before the work is done, that a file can be written.
+
+    Raises:
+      RequestError: its folder is missing or read-only, or `path` is a folder itself.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise RequestError(f"Cannot write {path}: there is no folder {folder}, create it first")
+    if path.is_dir():
+        raise RequestError(f"Cannot write {path}: it is a folder, name a file in it")
+    if not os.access(folder, os.W_OK):
+        raise RequestError(f"Cannot write {path}: the folder {folder} is read-only")
+
+
+def write(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it.
+
+    Raises:
+      RequestError: the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        try:
+            partial.write_bytes(content)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise RequestError(f"Cannot write {path}: {error.strerror}") from error
+
+
+def picture_format(path: pathlib.Path) -> str:
+    """Returns Pillow's name of the format that a file name ends in.
+
+    Raises:
+      RequestError: Pillow cannot write such files.
+    """
+    name = Image.registered_extensions().get(path.suffix.lower())
+    if name not in Image.SAVE:
+        raise RequestError(f"Cannot write {path}: its name must end in .png, .jpg or .webp")
+    return name
+
+
+def write_picture(path: pathlib.Path, picture: Image.Image) -> None:
+    """Writes a picture in the format that `path` ends in.
+
+    Raises:
+      RequestError: the file cannot be written.
+    """
+    encoded = io.BytesIO()
+    picture.save(encoded, format=picture_format(path))
+    write(path, encoded.getvalue())

@@ -1,0 +1,107 @@
+"""What a sampler must know about the networks it drives, as in the manifest of a bundle."""
+
+import dataclasses
+
+from tfsnap.config import Config, ScheduleConfig
+
+MAX_GUIDANCE = 50.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TimeFeatures(Config):
+    """The sinusoidal features of time that the UNet reads; see `tfsnap.runtime.time_features`.
+
+    Attributes:
+      width: number of features, even.
+      max_period: the slowest feature's period over 2 pi, in training steps.
+    """
+
+    width: int
+    max_period: float = 10_000.0
+
+    def __post_init__(self) -> None:
+        self._require(self.width > 0 and self.width % 2 == 0, "width", "positive and even")
+        self._require(self.max_period > 0, "max_period", "positive")
+
+
+@dataclasses.dataclass(frozen=True)
+class Latent(Config):
+    """The space that is sampled in.
+
+    Attributes:
+      shape: height, width and channels.
+      scale: the decoder reads z / scale.
+    """
+
+    shape: tuple[int, ...]
+    scale: float
+
+    def __post_init__(self) -> None:
+        valid = len(self.shape) == 3 and min(self.shape) > 0
+        self._require(valid, "shape", "height, width and channels, all positive")
+        self._require(self.scale > 0, "scale", "positive")
+
+
+@dataclasses.dataclass(frozen=True)
+class Guidance(Config):
+    """Classifier-free guidance.
+
+    Attributes:
+      baked_in: the UNet was distilled with guidance of strength `default` in it: it is evaluated
+        once a step, and neither guidance nor a negative prompt can be chosen.
+      default: the scale w of `tfsnap.diffusion.guidance.guide`.
+    """
+
+    baked_in: bool
+    default: float
+
+    def __post_init__(self) -> None:
+        valid = 0 <= self.default <= MAX_GUIDANCE
+        self._require(valid, "default", f"between 0 and {MAX_GUIDANCE:g}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler(Config):
+    """How a picture is sampled unless the caller says otherwise.
+
+    Attributes:
+      default: name of the sampler; "ddim" is the only one.
+      steps: number of steps.
+      spacing: see `tfsnap.diffusion.schedule.spaced_timesteps`.
+    """
+
+    default: str = "ddim"
+    steps: int = 25
+    spacing: str = "trailing"
+
+    def __post_init__(self) -> None:
+        spacings = ("trailing", "leading", "linspace")
+        self._require(self.default == "ddim", "default", "ddim")
+        self._require(self.steps >= 1, "steps", "at least 1")
+        self._require(self.spacing in spacings, "spacing", "trailing, leading or linspace")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(Config):
+    """Everything that is needed beside the networks to turn a prompt into a picture.
+
+    Attributes:
+      schedule: the noise schedule that the UNet was trained with.
+      prediction: what the UNet returns, "epsilon" or "v".
+      time_features: the features of time that the UNet reads.
+      latent: the space that is sampled in.
+      guidance: classifier-free guidance.
+      sampler: defaults of sampling.
+    """
+
+    schedule: ScheduleConfig
+    prediction: str
+    time_features: TimeFeatures
+    latent: Latent
+    guidance: Guidance
+    sampler: Sampler
+
+    def __post_init__(self) -> None:
+        self._require(self.prediction in ("epsilon", "v"), "prediction", "epsilon or v")
+        fits = self.sampler.steps <= self.schedule.steps
+        self._require(fits, "sampler", f"of at most {self.schedule.steps} steps, as the schedule")

@@ -1,0 +1,108 @@
+"""Where the files of a bundle are: in a folder, or in one zip whose members are only stored."""
+
+import hashlib
+import os
+import pathlib
+import zipfile
+from typing import BinaryIO, Protocol
+
+from tfsnap.runtime.errors import BundleError
+from tfsnap.runtime.manifest import MANIFEST, require_safe_name
+
+_ENCRYPTED = 0x1  # Bit of a zip member's flags.
+
+
+class Storage(Protocol):
+    """Read access to the files of a bundle by their relative names."""
+
+    def names(self) -> set[str]:
+        """Returns the names of all files."""
+
+    def open(self, name: str) -> BinaryIO:
+        """Opens a file of `names` for reading."""
+
+    def model(self, name: str) -> pathlib.Path | bytes:
+        """Returns a TFLite file in the form an interpreter loads with the least memory."""
+
+
+class Folder:
+    """A bundle that is a directory."""
+
+    def __init__(self, root: pathlib.Path):
+        self._root = root
+
+    def names(self) -> set[str]:
+        files = (path for path in self._root.rglob("*") if path.is_file())
+        return {path.relative_to(self._root).as_posix() for path in files}
+
+    def open(self, name: str) -> BinaryIO:
+        return (self._root / name).open("rb")
+
+    def model(self, name: str) -> pathlib.Path:
+        return self._root / name  # The interpreter maps it into memory.
+
+
+class Archive:
+    """A bundle that is one zip file.
+
+    Members must be stored, not compressed: networks hardly shrink, and a phone can map them into
+    memory where they lie.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self._zip = zipfile.ZipFile(path)
+        members = [info for info in self._zip.infolist() if not info.is_dir()]
+        for info in members:
+            require_safe_name(info.filename)
+            if info.flag_bits & _ENCRYPTED:
+                raise ValueError(f"its member {info.filename} is encrypted: zip it unencrypted")
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(
+                    f"its member {info.filename} is compressed: zip the bundle with stored members "
+                    "(zip -0 -r)"
+                )
+        self._names = {info.filename for info in members}
+        if len(self._names) < len(members):
+            raise ValueError("it holds two members of one name: zip the bundle again")
+
+    def names(self) -> set[str]:
+        return self._names
+
+    def open(self, name: str) -> BinaryIO:
+        return self._zip.open(name)
+
+    def model(self, name: str) -> bytes:
+        return self._zip.read(name)
+
+
+def open_storage(path: str | os.PathLike) -> Storage:
+    """Opens a bundle's folder or zip.
+
+    Raises:
+      BundleError: there is nothing, or nothing that can be a bundle, at `path`.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        if not (path / MANIFEST).is_file():
+            raise BundleError(f"{path} is no tfsnap bundle: it has no {MANIFEST}")
+        return Folder(path)
+    if not path.exists():
+        raise BundleError(f"No bundle at {path}: give the folder or zip that tools/export.py wrote")
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        raise BundleError(f"{path} is no tfsnap bundle: it is neither a folder nor a zip file")
+    try:
+        archive = Archive(path)
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path} cannot be opened: {error}") from error
+    if MANIFEST not in archive.names():
+        raise BundleError(f"{path} is no tfsnap bundle: it has no {MANIFEST} at its top")
+    return archive
+
+
+def sha256(storage: Storage, name: str) -> str:
+    """Returns the SHA-256 of a file, 64 hexadecimal digits."""
+    with storage.open(name) as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,73 @@
+"""How to train, apart from what."""
+
+import dataclasses
+
+from tfsnap.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(Config):
+    """AdamW with a warm-up and a cosine decay.
+
+    Attributes:
+      learning_rate: peak learning rate.
+      warmup_steps: steps over which it rises linearly from 0.
+      final_fraction: the cosine ends at this share of the peak; 1 keeps it constant.
+      weight_decay: decoupled decay per step, over the learning rate; kernels and token embeddings
+        only, never biases, norms, positions or the logit scale.
+      clip_norm: gradients are scaled down to this global norm.
+      beta_1: decay of the first moment.
+      beta_2: decay of the second moment.
+      ema_decay: decay of the averaged weights, which are what is saved for use.
+
+    Reference: Loshchilov & Hutter 2019 (arXiv 1711.05101).
+    """
+
+    learning_rate: float = 1e-4
+    warmup_steps: int = 100
+    final_fraction: float = 0.05
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    ema_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        self._require(self.learning_rate > 0, "learning_rate", "positive")
+        self._require(self.warmup_steps >= 0, "warmup_steps", "0 or more")
+        self._require(0 <= self.final_fraction <= 1, "final_fraction", "between 0 and 1")
+        self._require(self.weight_decay >= 0, "weight_decay", "0 or more")
+        self._require(self.clip_norm > 0, "clip_norm", "positive")
+        self._require(0 <= self.ema_decay < 1, "ema_decay", "in [0, 1)")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(Config):
+    """Length, batch and bookkeeping of a run.
+
+    Attributes:
+      steps: optimizer steps in all.
+      batch_size: examples per step over all replicas.
+      seed: seeds weights, data order and every draw.
+      optimizer: the optimizer.
+      jit_compile: compile the step with XLA: slower to start, faster to run.
+      log_every: steps between lines of progress and TensorBoard points.
+      preview_every: steps between sample pictures; 0 draws them only at the end.
+      checkpoint_every: steps between checkpoints.
+      keep_checkpoints: how many of the newest checkpoints stay.
+    """
+
+    steps: int = 1000
+    batch_size: int = 64
+    seed: int = 0
+    optimizer: OptimizerConfig = OptimizerConfig()
+    jit_compile: bool = False
+    log_every: int = 20
+    preview_every: int = 0
+    checkpoint_every: int = 200
+    keep_checkpoints: int = 2
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
+            self._require(getattr(self, field) >= 1, field, "at least 1")
+        self._require(self.preview_every >= 0, "preview_every", "0 or more")

@@ -1,0 +1,7 @@
+"""What can be trained: each job joins a network, an objective and data, built from a plain config."""
+
+from tfsnap.training.jobs.autoencoder import AutoencoderJob
+from tfsnap.training.jobs.clip import ClipJob
+from tfsnap.training.jobs.unet import UNetJob
+
+JOBS = {"autoencoder": AutoencoderJob, "clip": ClipJob, "unet": UNetJob}

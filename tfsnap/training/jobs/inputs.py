@@ -1,0 +1,74 @@
+"""The data of a job."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from tfsnap.config import Config
+from tfsnap.data.augment import AugmentConfig
+from tfsnap.data.examples import Examples, Subset, load_examples, tokenize_captions
+from tfsnap.data.fetch import fetch_merges
+from tfsnap.data.pipeline import sampling_index
+from tfsnap.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Config):
+    """Which pictures to train on, and how to draw from them.
+
+    Attributes:
+      dataset: name of the data set.
+      resolution: side of the square pictures, in pixels.
+      subset: which of its pictures; all by default.
+      caption_variants: captions per picture, the canonical one first.
+      resample: 0 draws groups at their natural share, 1 equally.
+      augment: random shifts and zooms.
+    """
+
+    dataset: str = "emoji"
+    resolution: int = 64
+    subset: Subset = Subset()
+    caption_variants: int = 8
+    resample: float = 0.5
+    augment: AugmentConfig = AugmentConfig()
+
+    def load(self, split: str) -> Examples:
+        """Reads the pictures of a split into memory."""
+        return load_examples(
+            dataset=self.dataset,
+            split=split,
+            resolution=self.resolution,
+            subset=self.subset,
+            caption_variants=self.caption_variants,
+        )
+
+    def index(self, examples: Examples, seed: int) -> np.ndarray:
+        """The rows of an epoch, small groups repeated."""
+        return sampling_index(examples.groups, resample=self.resample, seed=seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioned:
+    """Pictures with their captions as tokens.
+
+    Attributes:
+      examples: the pictures.
+      tokens: int32 [N, V, T], V captions of each.
+      null_tokens: int32 [T], the empty caption.
+      tokenizer: what made the tokens.
+    """
+
+    examples: Examples
+    tokens: np.ndarray
+    null_tokens: np.ndarray
+    tokenizer: Tokenizer
+
+
+@functools.lru_cache(maxsize=2)
+def captioned(data: DataConfig, split: str, context_length: int) -> Captioned:
+    """Loads a split and tokenises its captions to `context_length` tokens."""
+    examples = data.load(split)
+    tokenizer = Tokenizer(fetch_merges(), context_length)
+    tokens = tokenize_captions(examples, tokenizer)
+    return Captioned(examples, tokens, tokenizer([""])[0], tokenizer)

@@ -1,0 +1,108 @@
+"""AdamW, its learning rate, and the average of the weights that it walks through."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from tfsnap.training.config import OptimizerConfig
+from tfsnap.weights.store import address, addressed
+
+# Weight decay pulls towards zero; these parameters are offsets and scales with no reason to be there.
+NOT_DECAYED = ("bias", "gamma", "beta", "position_embedding", "class_embedding", "logit_scale")
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then half a cosine down to a share of the peak.
+
+    Args:
+      config: peak, warm-up and final share.
+      steps: steps of the whole run.
+    """
+
+    def __init__(self, config: OptimizerConfig, steps: int):
+        self.config = config
+        self.steps = steps
+
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
+        """Learning rate of an optimizer step, counted from 0."""
+        c = self.config
+        step = tf.cast(step, tf.float32)
+        warmup = tf.minimum(1.0, (step + 1.0) / max(1, c.warmup_steps))
+        after = tf.maximum(0.0, step - c.warmup_steps) / max(1, self.steps - c.warmup_steps)
+        cosine = 0.5 * (1.0 + tf.cos(np.pi * tf.minimum(1.0, after)))
+        return c.learning_rate * warmup * (c.final_fraction + (1.0 - c.final_fraction) * cosine)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {"config": self.config.to_dict(), "steps": self.steps}
+
+
+def build_optimizer(
+    config: OptimizerConfig, *, steps: int, variables: Sequence[tf.Variable]
+) -> keras.optimizers.Optimizer:
+    """Builds AdamW with its slots created for `variables`. Call under the strategy's scope."""
+    optimizer = keras.optimizers.AdamW(
+        learning_rate=WarmupCosine(config, steps),
+        weight_decay=config.weight_decay,
+        beta_1=config.beta_1,
+        beta_2=config.beta_2,
+        global_clipnorm=config.clip_norm,
+        jit_compile=False,
+    )
+    exempt = [v for v in variables if address(v).endswith(NOT_DECAYED)]
+    optimizer.exclude_from_weight_decay(var_list=exempt)
+    optimizer.build(variables)
+    return optimizer
+
+
+def optimizer_state(optimizer: keras.optimizers.Optimizer) -> dict[str, tf.Variable]:
+    """The optimizer's slots by name: `m.<address>`, `v.<address>` and `iteration`."""
+    state = {"iteration": optimizer.iterations}
+    for variable in optimizer.variables:
+        slot, *path = variable.name.split(":")[0].split("/")
+        if slot in ("m", "v"):
+            state[".".join([slot, *path[-2:]])] = variable
+    return state
+
+
+class WeightAverage:
+    """Exponential moving average of the weights, with a warm-up.
+
+    The decay of update n is min(decay, (1 + n) / (10 + n)), so that early averages forget the random
+    start. Create it under the strategy's scope.
+
+    Args:
+      variables: the weights to average.
+      decay: the decay once warm.
+
+    Reference: Polyak & Juditsky 1992; the warm-up is TensorFlow's ExponentialMovingAverage's.
+    """
+
+    def __init__(self, variables: Sequence[tf.Variable], decay: float):
+        self.decay = decay
+        self._pairs = [
+            (variable, tf.Variable(variable, trainable=False, name=f"ema/{variable.name[:-2]}"))
+            for variable in variables
+        ]
+
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """The averages by the address of the weight."""
+        return addressed(average for _, average in self._pairs)
+
+    def update(self, step: tf.Tensor) -> None:
+        """Moves the averages towards the weights after optimizer step `step`, from 0."""
+        step = tf.cast(step, tf.float32)
+        decay = tf.minimum(self.decay, (1.0 + step) / (10.0 + step))
+        for variable, average in self._pairs:
+            average.assign_sub((1.0 - decay) * (average - tf.cast(variable, average.dtype)))
+
+    def swap(self) -> None:
+        """Exchanges weights and averages: before and after using the averaged network."""
+        for variable, average in self._pairs:
+            weight = tf.identity(variable)
+            variable.assign(average)
+            average.assign(weight)

@@ -1,0 +1,68 @@
+"""What a run tells: a bar on a terminal, plain lines elsewhere, and TensorBoard."""
+
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+
+class Progress:
+    """Reports a run's figures.
+
+    Args:
+      label: name of what is trained.
+      folder: TensorBoard's folder.
+      start: steps already done.
+      steps: steps in all.
+      batch_size: examples per step.
+    """
+
+    def __init__(self, label: str, folder: pathlib.Path, *, start: int, steps: int, batch_size: int):
+        self._label = label
+        self._steps = steps
+        self._batch_size = batch_size
+        self._writer = tf.summary.create_file_writer(str(folder))
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm.tqdm(desc=label, initial=start, total=steps, unit="step")
+        self._reported = start
+        self._start = start
+        self._began = self._clock = time.monotonic()
+
+    def report(self, step: int, figures: Mapping[str, float]) -> None:
+        """Shows figures after `step` steps; adds throughput and time left."""
+        now = time.monotonic()
+        rate = (step - self._reported) / max(now - self._clock, 1e-9)
+        left = (self._steps - step) * (now - self._began) / max(step - self._start, 1)
+        with self._writer.as_default(step=step):
+            for name, value in figures.items():
+                tf.summary.scalar(name, value)
+            tf.summary.scalar("throughput/examples_per_second", rate * self._batch_size)
+        shown = {name: f"{value:.4g}" for name, value in figures.items()}
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+            self._bar.set_postfix(shown)
+        else:
+            text = "  ".join(f"{name} {value}" for name, value in shown.items())
+            print(
+                f"{self._label}: step {step}/{self._steps}  {text}  {rate:.2f} steps/s  "
+                f"{int(left) // 60}:{int(left) % 60:02d} left",
+                flush=True,
+            )
+        self._reported, self._clock = step, now
+
+    def pictures(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
+        """Writes uint8 grids, [H, W, 3], to TensorBoard."""
+        with self._writer.as_default(step=step):
+            for name, grid in grids.items():
+                tf.summary.image(name, grid[None])
+
+    def close(self) -> None:
+        """Finishes the bar and flushes TensorBoard."""
+        self._writer.close()
+        if self._bar is not None:
+            self._bar.close()

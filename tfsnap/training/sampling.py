@@ -1,0 +1,58 @@
+"""Pictures from Keras models, many at a time: previews and evaluation during training."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfsnap.diffusion.guidance import guide
+from tfsnap.diffusion.process import Prediction, interpret
+from tfsnap.diffusion.sampling import ddim
+from tfsnap.diffusion.schedule import spaced_timesteps
+from tfsnap.models.latent_diffusion import LatentDiffusion
+
+
+def sample_pictures(
+    model: LatentDiffusion,
+    *,
+    tokens: np.ndarray,
+    null_tokens: np.ndarray,
+    steps: int,
+    guidance: float,
+    seed: int,
+) -> np.ndarray:
+    """Draws one picture per prompt with DDIM and classifier-free guidance.
+
+    Args:
+      model: the networks.
+      tokens: int32 [N, T], one prompt a row.
+      null_tokens: int32 [T], the empty prompt.
+      steps: network evaluations per guidance branch.
+      guidance: the guidance scale w.
+      seed: of the initial noise.
+
+    Returns:
+      float32 [N, H, W, 3] in about [-1, 1].
+    """
+    count = len(tokens)
+    every = np.concatenate([tokens, np.broadcast_to(null_tokens, tokens.shape)])
+    context = model.clip.text_encoder(tf.constant(every))  # [2N, T, C]
+
+    @tf.function
+    def evaluate(z: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+        both = model.unet(
+            tf.concat([z, z], axis=0), timesteps=tf.fill([2 * count], t), context=context
+        )
+        return guide(conditional=both[:count], unconditional=both[count:], scale=guidance)
+
+    def denoiser(z: tf.Tensor, t: int) -> Prediction:
+        return interpret(
+            model.prediction,
+            z_t=z,
+            output=evaluate(z, tf.constant(t)),
+            alpha=float(model.schedule.alpha(t)),
+            sigma=float(model.schedule.sigma(t)),
+        )
+
+    times = spaced_timesteps(steps=model.schedule.steps, sampling_steps=steps)
+    noise = tf.random.stateless_normal([count, *model.latent_shape], [seed, 0])
+    latent = ddim(denoiser, noise, timesteps=times, schedule=model.schedule)
+    return model.autoencoder.decoder(latent / model.autoencoder.config.scale).numpy()

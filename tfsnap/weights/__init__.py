@@ -1,0 +1,1 @@
+"""Weights on disk: one store, keyed by layer addresses, strict about what it loads."""

@@ -1,0 +1,58 @@
+"""Weight files that describe their network, so that one path is enough to build it again."""
+
+import os
+from typing import Any, NamedTuple
+
+import tf_keras as keras
+
+from tfsnap.config import AutoencoderConfig, ClipConfig, UNetConfig
+from tfsnap.models.autoencoder import build_autoencoder
+from tfsnap.models.clip import build_clip
+from tfsnap.models.unet import build_unet
+from tfsnap.weights.store import WeightFileError, assign, load_tensors
+
+_BUILDERS = {
+    "autoencoder": (AutoencoderConfig, build_autoencoder),
+    "clip": (ClipConfig, build_clip),
+    "unet": (UNetConfig, build_unet),
+}
+
+
+class Trained(NamedTuple):
+    """A network with its trained weights.
+
+    Attributes:
+      model: the Keras model; its config is `model.config`.
+      about: the rest of the file's description, such as the UNet's parametrisation.
+    """
+
+    model: keras.Model
+    about: dict[str, Any]
+
+
+def describe(model: keras.Model, **about: Any) -> dict[str, Any]:
+    """Metadata that `load_trained` needs; `about` holds further JSON values."""
+    return {"network": model.name, "config": model.config.to_dict(), **about}
+
+
+def load_trained(path: str | os.PathLike, network: str) -> Trained:
+    """Builds a network from a weight file and fills it.
+
+    Args:
+      path: a `weights.safetensors` written by the trainer.
+      network: "autoencoder", "clip" or "unet": what the caller expects.
+
+    Raises:
+      WeightFileError: the file is missing, damaged, without description, or holds another network.
+      WeightMismatchError: the tensors do not fit the description.
+    """
+    tensors, about = load_tensors(path)
+    found = about.pop("network", None)
+    if found != network:
+        raise WeightFileError(
+            f"{path} holds {found or 'a network that it does not describe'}; expected {network}"
+        )
+    config_type, build = _BUILDERS[network]
+    model = build(config_type.from_dict(about.pop("config")))
+    assign(tensors, model.variables, source=str(path))
+    return Trained(model, about)

@@ -1,0 +1,63 @@
+"""Exports a trained model as a bundle that phones run.
+
+    tools/export.py --workdir=runs/demo/unet --output=runs/demo/fp16 --precision=fp16
+
+The workdir is that of the UNet; its config names the autoencoder and CLIP. Each network is compared
+with Keras on a real picture's inputs, and one that differs too much stops the export.
+"""
+
+import pathlib
+import sys
+
+from absl import app, flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.data.fetch import FetchError, fetch_merges  # noqa: E402
+from tfsnap.export.bundle_writer import BundleSpec, write_bundle  # noqa: E402
+from tfsnap.export.converter import PRECISIONS  # noqa: E402
+from tfsnap.runtime.errors import TfsnapError  # noqa: E402
+from tfsnap.training.jobs.unet import load_finished  # noqa: E402
+from tfsnap.weights.store import WeightFileError, WeightMismatchError  # noqa: E402
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the bundle; an earlier one is replaced.")
+_PRECISION = flags.DEFINE_enum("precision", "fp16", PRECISIONS, "How weights are stored.")
+_NAME = flags.DEFINE_string("name", "emoji", "Name of the model, for people.")
+_PROMPT = flags.DEFINE_string(
+    "prompt", "red apple, noto style", "What goldens and the parity check generate."
+)
+_STEPS = flags.DEFINE_integer("steps", 25, "The bundle's default number of steps.")
+_GUIDANCE = flags.DEFINE_float("guidance", 4.0, "The bundle's default guidance scale.")
+_MIN_PSNR = flags.DEFINE_float(
+    "min_psnr", None, "Parity that each network must reach, in dB; by default the precision's."
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    try:
+        spec = BundleSpec(
+            name=_NAME.value,
+            precision=_PRECISION.value,
+            merges=fetch_merges(),
+            prompt=_PROMPT.value,
+            steps=_STEPS.value,
+            guidance=_GUIDANCE.value,
+            min_psnr_db=_MIN_PSNR.value,
+        )
+        manifest = write_bundle(load_finished(_WORKDIR.value), _OUTPUT.value, spec)
+    except (
+        FetchError, OSError, TfsnapError, ValueError, WeightFileError, WeightMismatchError
+    ) as error:
+        sys.exit(f"export: {error}")
+    for name, component in manifest.components.items():
+        size, psnr = component.bytes / 1e6, component.parity.psnr_db
+        print(f"{name:12}  {size:7.2f} MB  PSNR {psnr:5.1f} dB against Keras")
+    print(f"Bundle: {_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir", "output"])
+    app.run(main)
