@@ -1,8 +1,8 @@
 """Frozen, validated descriptions of every network and schedule.
 
 Nothing here imports TensorFlow: tools, the runtime and the documentation read the same dataclasses.
-Each class converts to plain JSON types with `to_dict` and back with `from_dict`; an unknown key or a
-value out of range raises `ValueError` naming the field, the value seen and what is allowed.
+Each class converts to plain JSON types with `to_dict` and back with `from_dict`; an unknown key or
+a value out of range raises `ValueError` naming the field, the value seen and what is allowed.
 """
 
 import dataclasses

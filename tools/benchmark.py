@@ -1,6 +1,8 @@
-"""Measures a bundle: python tools/benchmark.py --bundle=DIR --threads=2 --json=r.json
+"""Measures the latency and memory of a bundle, as `tfsnap benchmark` does.
 
-The same as `tfsnap benchmark`; --help lists the flags.
+    tools/benchmark.py --bundle=emoji-demo --threads=2 --json=latency.json
+
+--help lists the flags. Neither TensorFlow nor absl is needed.
 """
 
 import sys

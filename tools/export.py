@@ -6,19 +6,16 @@ The workdir is that of the UNet; its config names the autoencoder and CLIP. Each
 with Keras on a real picture's inputs, and one that differs too much stops the export.
 """
 
-import pathlib
 import sys
 
 from absl import app, flags
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-from tfsnap.data.fetch import FetchError, fetch_merges  # noqa: E402
-from tfsnap.export.bundle_writer import BundleSpec, write_bundle  # noqa: E402
-from tfsnap.export.converter import PRECISIONS  # noqa: E402
-from tfsnap.runtime.errors import TfsnapError  # noqa: E402
-from tfsnap.training.jobs.unet import load_finished  # noqa: E402
-from tfsnap.weights.store import WeightFileError, WeightMismatchError  # noqa: E402
+from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.export.bundle_writer import BundleSpec, write_bundle
+from tfsnap.export.converter import PRECISIONS
+from tfsnap.runtime.errors import TfsnapError
+from tfsnap.training.jobs.unet import load_finished
+from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the bundle; an earlier one is replaced.")
@@ -49,7 +46,12 @@ def main(argv: list[str]) -> None:
         )
         manifest = write_bundle(load_finished(_WORKDIR.value), _OUTPUT.value, spec)
     except (
-        FetchError, OSError, TfsnapError, ValueError, WeightFileError, WeightMismatchError
+        FetchError,
+        OSError,
+        TfsnapError,
+        ValueError,
+        WeightFileError,
+        WeightMismatchError,
     ) as error:
         sys.exit(f"export: {error}")
     for name, component in manifest.components.items():

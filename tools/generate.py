@@ -1,6 +1,8 @@
-"""Writes pictures from prompts: python tools/generate.py --bundle=DIR --prompt=TEXT --output=x.png
+"""Writes pictures from prompts, as `tfsnap generate` does.
 
-The same as `tfsnap generate`; --help lists the flags.
+    tools/generate.py --bundle=emoji-demo --prompt="purple heart, noto style" --output=heart.png
+
+--help lists the flags. Neither TensorFlow nor absl is needed.
 """
 
 import sys

@@ -16,11 +16,11 @@ from ml_collections import config_flags
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.data.fetch import FetchError  # noqa: E402
-from tfsnap.training.jobs import JOBS  # noqa: E402
-from tfsnap.training.strategy import make_strategy  # noqa: E402
-from tfsnap.training.trainer import Trainer, TrainingError, save_config  # noqa: E402
-from tfsnap.weights.store import WeightFileError, WeightMismatchError  # noqa: E402
+from tfsnap.data.fetch import FetchError
+from tfsnap.training.jobs import JOBS
+from tfsnap.training.strategy import make_strategy
+from tfsnap.training.trainer import Trainer, TrainingError, save_config
+from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: a file in configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, weights.")

@@ -26,10 +26,10 @@ VARIANTS = {
         ),
     ),
     "demo": AutoencoderJob(
-        model=AutoencoderConfig(channels=(32, 64, 96), groups=16, resnets=1),
+        model=AutoencoderConfig(channels=(16, 32, 64), groups=8, resnets=1),
         data=demo_data(),
         training=TrainingConfig(
-            steps=500,
+            steps=450,
             batch_size=32,
             checkpoint_every=250,
             optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),

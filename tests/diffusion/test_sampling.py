@@ -17,9 +17,7 @@ def perfect(z, t):
     """E[eps | z_t] for normal data."""
     alpha, sigma = SCHEDULE.alpha(t), SCHEDULE.sigma(t)
     variance = (alpha * DEVIATION) ** 2 + sigma**2
-    return from_epsilon(
-        z_t=z, eps=sigma * (z - alpha * MEAN) / variance, alpha=alpha, sigma=sigma
-    )
+    return from_epsilon(z_t=z, eps=sigma * (z - alpha * MEAN) / variance, alpha=alpha, sigma=sigma)
 
 
 def sample(steps, z):

@@ -1,7 +1,7 @@
 """Stable Diffusion v1.5 builds with exactly the published parameter counts.
 
-The networks are built in a graph, where variables have shapes and no memory: the full-size UNet takes
-seconds and no gigabytes.
+The networks are built in a graph, where variables have shapes and no memory: the full-size UNet
+takes seconds and no gigabytes.
 """
 
 import pytest

@@ -80,7 +80,9 @@ def test_skip_connections_are_last_in_first_out(unet):
     """Each up-ResNet's input is as wide as its stage's input and the matching way-down map."""
     weights = addressed(unet.variables)
     widths = [
-        weights[f"up.{i}.resnets.{j}.norm1.gamma"].shape[0] for i in range(2) for j in range(3 - (i == 0))
+        weights[f"up.{i}.resnets.{j}.norm1.gamma"].shape[0]
+        for i in range(2)
+        for j in range(3 - (i == 0))
     ]
     #        16 mid + 16 resnet, 16 + 8 downsampled; 16 up + 8, 8 + 8, 8 + 8 conv_in
     assert widths == [32, 24, 24, 16, 16]

@@ -2,7 +2,8 @@
 
 It is a program of its own because TensorFlow converts the networks, and a process that holds
 TensorFlow cannot load tflite_runtime. The goldens come from TensorFlow and from the sampler written
-out below, not from the code under test. Beside the bundle lie networks to break it with.
+out below, not from the code under test; only the noise does, which has tests of its own. Beside the
+bundle lie networks to break it with.
 """
 
 import gzip
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from safetensors.numpy import save_file
 
+from tfsnap.runtime.philox import normal
 from tfsnap.tokenizer import Tokenizer
 
 T, C, F = 16, 8, 32  # Tokens, width of the context, time features.
@@ -116,7 +118,7 @@ def goldens(folder):
     tokenizer = Tokenizer(folder / "tokenizer/merges.txt.gz", context_length=T)
     tokens = tokenizer(PROMPT)
     context = text_encoder(tokens)["context"].numpy()
-    noise = np.random.default_rng(0).normal(size=[1, H, W, 4]).astype(np.float32)
+    noise = normal(0, [1, H, W, 4])
     latent = sample(context, text_encoder(tokenizer(""))["context"].numpy(), noise)
     image = decoder(latent / SCALE)["image"].numpy()
     return {"tokens": tokens, "context": context, "noise": noise, "latent": latent, "image": image}

@@ -88,5 +88,5 @@ class LatencyReport:
 
 def _row(name: str, timing: Timing) -> str:
     times = (timing.load_ms, timing.first_run_ms, timing.warm_p50_ms, timing.warm_p90_ms)
-    cells = "".join(f"{time:10.2f}" for time in times)
+    cells = "".join(f"{time:10.3f}" for time in times)
     return f"{name:14}{cells}{timing.warmup:10d}{timing.runs:6d}"

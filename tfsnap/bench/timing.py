@@ -1,7 +1,8 @@
 """Measures a bundle: load, first run and warm runs, kept apart.
 
-Everything happens in one process, in the order in which a program would meet it: load, a first picture,
-more pictures, then each network by itself. So `peak_memory_mb` is that of all networks together.
+Everything happens in one process, in the order in which a program would meet it: load, a first
+picture, more pictures, then each network by itself. So `peak_memory_mb` is that of all networks
+together.
 """
 
 import os

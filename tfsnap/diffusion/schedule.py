@@ -12,8 +12,8 @@ from tfsnap.config import ScheduleConfig
 class NoiseSchedule:
     """alpha_t and sigma_t of a discrete schedule, with alpha_t^2 + sigma_t^2 = 1.
 
-    Time `t` is an integer training step in 0 .. steps - 1; larger is noisier. The end of sampling is
-    written t = -1: there alpha = 1 and sigma = 0, pure signal.
+    Time `t` is an integer training step in 0 .. steps - 1; larger is noisier. The end of sampling
+    is written t = -1: there alpha = 1 and sigma = 0, pure signal.
 
     Example:
       >>> schedule = NoiseSchedule(ScheduleConfig())

@@ -61,9 +61,7 @@ class BundleSpec:
     min_psnr_db: float | None = None
 
 
-def write_bundle(
-    model: LatentDiffusion, output: str | os.PathLike, spec: BundleSpec
-) -> Manifest:
+def write_bundle(model: LatentDiffusion, output: str | os.PathLike, spec: BundleSpec) -> Manifest:
     """Exports a model.
 
     Everything is made in a temporary folder beside `output`, which is renamed at the end: a failure

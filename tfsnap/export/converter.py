@@ -25,8 +25,8 @@ def convert(graph: Graph, precision: str) -> bytes:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    # A bare module that tracks the variables: given the Keras model itself, the converter would save
-    # every layer's call functions as well.
+    # A bare module that tracks the variables: given the Keras model itself, the converter would
+    # save every layer's call functions as well.
     module = tf.Module()
     module.weights = graph.weights
     converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.concrete()], module)

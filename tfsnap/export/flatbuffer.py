@@ -22,9 +22,7 @@ def widen_gathered_tables(model: bytes) -> bytes:
     """
     parsed = schema.ModelT.InitFromPackedBuf(model, 0)
     graph = parsed.subgraphs[0]
-    widened = {
-        op.outputs[0]: op for op in graph.operators if _is(parsed, op, "DEQUANTIZE")
-    }
+    widened = {op.outputs[0]: op for op in graph.operators if _is(parsed, op, "DEQUANTIZE")}
     gathers = [
         op for op in graph.operators if _is(parsed, op, "GATHER") and op.inputs[0] in widened
     ]

@@ -37,7 +37,7 @@ class Graph:
 
 
 def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
-    """Returns the graphs of the text encoder, the UNet (one evaluation) and the decoder, by name."""
+    """Returns the graphs of text encoder, UNet (one evaluation) and decoder, by name."""
     text, unet, decoder = model.clip.text_encoder, model.unet, model.autoencoder.decoder
     latent = [1, *model.latent_shape]
     context = [1, text.config.context_length, text.config.width]

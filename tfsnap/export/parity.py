@@ -58,7 +58,8 @@ def check_parity(
     measured = psnr_db(reference, other)
     if measured < threshold_db:
         raise ParityError(
-            f"the exported {name} differs from Keras: PSNR {measured:.1f} dB, {threshold_db:.1f} dB "
-            "are wanted; export with another precision, or lower --min_psnr if that is good enough"
+            f"the exported {name} differs from Keras: PSNR {measured:.1f} dB, wanted are "
+            f"{threshold_db:.1f} dB; export with another precision, or lower --min_psnr if that is "
+            "good enough"
         )
     return measured

@@ -31,7 +31,9 @@ class GroupNorm(keras.layers.Layer):
         """Creates gamma and beta, [C]."""
         channels = input_shape[-1]
         if channels % self.groups:
-            raise ValueError(f"{self.name}: {channels} channels do not split in {self.groups} groups")
+            raise ValueError(
+                f"{self.name}: {channels} channels do not split in {self.groups} groups"
+            )
         self.gamma = self.add_weight("gamma", [channels], initializer="ones")
         self.beta = self.add_weight("beta", [channels], initializer="zeros")
         super().build(input_shape)

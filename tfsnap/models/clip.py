@@ -94,8 +94,8 @@ class TextEncoder(keras.Model):
           float [B, T, width].
         """
         length = self.config.context_length
-        # GPU delegates take GATHER of 1-D indices only, and add rank-2 constants wrongly: the ids are
-        # one flat list, and rank 3 begins at the table.
+        # GPU delegates take GATHER of 1-D indices only, and add rank-2 constants wrongly: the ids
+        # are one flat list, and rank 3 begins at the table.
         table = self.token_embedding[tf.newaxis]  # [1, V, C]
         x = tf.gather(table, tf.reshape(tokens, [-1]), axis=1)  # [1, B*T, C]
         x = tf.reshape(x, [-1, length, self.config.width])  # [B, T, C]
@@ -175,7 +175,7 @@ class Clip(keras.Model):
     def embed_text(self, tokens: tf.Tensor) -> tf.Tensor:
         """Unit vectors, float [B, embedding_width], of int32 tokens [B, T]."""
         states = self.text_encoder(tokens)
-        # The end-of-text token has the highest id of the vocabulary; it alone sees the whole prompt.
+        # The end-of-text token has the highest id; it alone sees the whole prompt.
         end = tf.argmax(tokens, axis=-1, output_type=tf.int32)
         pooled = tf.gather(states, end, axis=1, batch_dims=1)  # [B, C]
         return tf.math.l2_normalize(self.text_projection(pooled), axis=-1)

@@ -59,7 +59,9 @@ class Stage(keras.layers.Layer):
         ]
         self.attentions = [
             [
-                SpatialTransformer(channels, unet.heads, unet.groups, name=f"{at}.attentions.{i}.{k}")
+                SpatialTransformer(
+                    channels, unet.heads, unet.groups, name=f"{at}.attentions.{i}.{k}"
+                )
                 for k in range(count)
             ]
             for i, count in enumerate(stage.attentions)
@@ -132,9 +134,7 @@ class UNet(keras.Model):
             config.out_channels, 3, padding="same", kernel_initializer="zeros", name="conv_out"
         )
 
-    def call(
-        self, latent: tf.Tensor, *, timesteps: tf.Tensor, context: tf.Tensor
-    ) -> tf.Tensor:
+    def call(self, latent: tf.Tensor, *, timesteps: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         """Evaluates the network.
 
         Args:

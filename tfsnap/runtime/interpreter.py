@@ -54,7 +54,7 @@ def find_backend(name: str | None = None) -> Backend:
     if not _installed(name):
         raise InterpreterError(f"{name} is not installed: pip install {package}")
     rivals = {"tflite_runtime": ("ai_edge_litert", "tensorflow"), "ai_edge_litert": BACKENDS[1:]}
-    loaded = [rival for rival in rivals[name] if rival in sys.modules]
+    loaded = [rival for rival in rivals[name] if _loaded(rival)]
     if loaded:
         raise InterpreterError(
             f"{name} cannot be used in a process that has loaded {loaded[0]}: start a new process"
@@ -72,10 +72,10 @@ def find_backend(name: str | None = None) -> Backend:
 
 
 def _default() -> str:
-    if "tensorflow" in sys.modules and _installed("ai_edge_litert"):
+    if _loaded("tensorflow") and _installed("ai_edge_litert"):
         return "ai_edge_litert"
     for name in BACKENDS:
-        if name in sys.modules:
+        if _loaded(name):
             return name
     for name in BACKENDS:
         if _installed(name):
@@ -91,6 +91,10 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:  # A nightly build, under another name.
         return "of unknown version"
+
+
+def _loaded(name: str) -> bool:
+    return sys.modules.get(name) is not None
 
 
 def _installed(name: str) -> bool:

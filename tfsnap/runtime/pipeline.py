@@ -152,8 +152,7 @@ class Pipeline:
             schedule=self._schedule,
             callback=callback,
         )
-        image = self.components.decode(latent / self.settings.latent.scale)
-        _require_finite(image, "decoder")
+        image = _finite(self.components.decode(latent / self.settings.latent.scale), "decoder")
         return Generated(tokens, context, noise, latent, image)
 
     def _denoiser(self, conditions: _Conditions) -> Callable[[np.ndarray, int], Prediction]:
@@ -162,17 +161,17 @@ class Pipeline:
 
         def denoise(z_t: np.ndarray, t: int) -> Prediction:
             time = time_features(t, width=features.width, max_period=features.max_period)
-            output = self.components.predict(
-                latent=z_t, time_features=time, context=conditions.context
-            )
+
+            def evaluate(context: np.ndarray) -> np.ndarray:
+                output = self.components.predict(latent=z_t, time_features=time, context=context)
+                return _finite(output, f"UNet at t = {t}")
+
+            output = evaluate(conditions.context)
             if conditions.unconditional is not None:
-                unconditional = self.components.predict(
-                    latent=z_t, time_features=time, context=conditions.unconditional
-                )
+                unconditional = evaluate(conditions.unconditional)
                 output = guide(
                     conditional=output, unconditional=unconditional, scale=conditions.guidance
                 )
-            _require_finite(output, f"UNet at t = {t}")
             return interpret(
                 self.settings.prediction,
                 z_t=z_t,
@@ -185,9 +184,7 @@ class Pipeline:
         return denoise
 
     def _encode(self, tokens: np.ndarray) -> np.ndarray:
-        context = self.components.encode_text(tokens)
-        _require_finite(context, "text encoder")
-        return context
+        return _finite(self.components.encode_text(tokens), "text encoder")
 
     def _tokens(self, prompt: str) -> np.ndarray:
         if not self.tokenizer.encode(prompt):
@@ -238,7 +235,8 @@ def to_picture(image: np.ndarray) -> Image.Image:
     return Image.fromarray(levels.astype(np.uint8).reshape(image.shape[-3:]))
 
 
-def _require_finite(array: np.ndarray, source: str) -> None:
+def _finite(array: np.ndarray, source: str) -> np.ndarray:
+    """Returns `array`, what `source` returned, unless it holds NaN or infinity."""
     finite = np.isfinite(array)
     if not finite.all():
         raise NotFiniteError(
@@ -246,3 +244,4 @@ def _require_finite(array: np.ndarray, source: str) -> None:
             "NaN or infinite: try another seed or less guidance; if it stays so, export the bundle "
             "again"
         )
+    return array

@@ -102,7 +102,4 @@ def open_storage(path: str | os.PathLike) -> Storage:
 def sha256(storage: Storage, name: str) -> str:
     """Returns the SHA-256 of a file, 64 hexadecimal digits."""
     with storage.open(name) as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,9 +25,7 @@ class Checkpoints:
       keep: how many of the newest stay.
     """
 
-    def __init__(
-        self, folder: pathlib.Path, state: Mapping[str, tf.Variable], keep: int
-    ):
+    def __init__(self, folder: pathlib.Path, state: Mapping[str, tf.Variable], keep: int):
         self._folder = folder
         self._state = state
         self._keep = keep

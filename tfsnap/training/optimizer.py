@@ -10,7 +10,7 @@ import tf_keras as keras
 from tfsnap.training.config import OptimizerConfig
 from tfsnap.weights.store import address, addressed
 
-# Weight decay pulls towards zero; these parameters are offsets and scales with no reason to be there.
+# Weight decay pulls towards zero; these are offsets and scales that belong elsewhere.
 NOT_DECAYED = ("bias", "gamma", "beta", "position_embedding", "class_embedding", "logit_scale")
 
 
@@ -71,8 +71,8 @@ def optimizer_state(optimizer: keras.optimizers.Optimizer) -> dict[str, tf.Varia
 class WeightAverage:
     """Exponential moving average of the weights, with a warm-up.
 
-    The decay of update n is min(decay, (1 + n) / (10 + n)), so that early averages forget the random
-    start. Create it under the strategy's scope.
+    The decay of update n is min(decay, (1 + n) / (10 + n)), so that early averages forget the
+    random start. Create it under the strategy's scope.
 
     Args:
       variables: the weights to average.

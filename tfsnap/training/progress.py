@@ -21,7 +21,9 @@ class Progress:
       batch_size: examples per step.
     """
 
-    def __init__(self, label: str, folder: pathlib.Path, *, start: int, steps: int, batch_size: int):
+    def __init__(
+        self, label: str, folder: pathlib.Path, *, start: int, steps: int, batch_size: int
+    ):
         self._label = label
         self._steps = steps
         self._batch_size = batch_size

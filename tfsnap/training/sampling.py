@@ -17,7 +17,7 @@ def sample_pictures(
     null_tokens: np.ndarray,
     steps: int,
     guidance: float,
-    seed: int,
+    noise: np.ndarray,
 ) -> np.ndarray:
     """Draws one picture per prompt with DDIM and classifier-free guidance.
 
@@ -27,7 +27,7 @@ def sample_pictures(
       null_tokens: int32 [T], the empty prompt.
       steps: network evaluations per guidance branch.
       guidance: the guidance scale w.
-      seed: of the initial noise.
+      noise: standard normal, float32 [N, h, w, c], where sampling starts.
 
     Returns:
       float32 [N, H, W, 3] in about [-1, 1].
@@ -53,6 +53,5 @@ def sample_pictures(
         )
 
     times = spaced_timesteps(steps=model.schedule.steps, sampling_steps=steps)
-    noise = tf.random.stateless_normal([count, *model.latent_shape], [seed, 0])
-    latent = ddim(denoiser, noise, timesteps=times, schedule=model.schedule)
+    latent = ddim(denoiser, tf.constant(noise), timesteps=times, schedule=model.schedule)
     return model.autoencoder.decoder(latent / model.autoencoder.config.scale).numpy()

@@ -157,16 +157,12 @@ class Trainer:
             # Gradients are summed over replicas, so each contributes its share of the global mean.
             mean = tf.reduce_sum(loss) / self.config.batch_size
         variables = self.model.trainable_variables
-        self.optimizer.apply_gradients(
-            zip(tape.gradient(mean, variables), variables, strict=True)
-        )
+        self.optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
         self.average.update(step)
         shares = {name: tf.reduce_sum(m) / self.config.batch_size for name, m in metrics.items()}
         return {"loss": mean, **shares}
 
-    def _after_step(
-        self, done: int, figures: Mapping[str, tf.Tensor], progress: Progress
-    ) -> None:
+    def _after_step(self, done: int, figures: Mapping[str, tf.Tensor], progress: Progress) -> None:
         c, last = self.config, done == self.config.steps
         if done % c.log_every == 0 or last:
             values = {name: float(value) for name, value in figures.items()}

@@ -1,4 +1,4 @@
-"""What can be trained: each job joins a network, an objective and data, built from a plain config."""
+"""What can be trained: a job joins a network, an objective and data, built from a config."""
 
 from tfsnap.training.jobs.autoencoder import AutoencoderJob
 from tfsnap.training.jobs.clip import ClipJob

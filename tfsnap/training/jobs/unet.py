@@ -87,13 +87,15 @@ class UNetJob(Config):
     def previews(self, model: UNet) -> dict[str, np.ndarray]:
         """Pictures for canonical captions spread evenly over the training set."""
         rows = np.linspace(0, len(self._captioned.tokens) - 1, _SHOWN).astype(int)
+        whole = self.assemble(model)
+        noise = np.random.default_rng(self.training.seed)
         pictures = sample_pictures(
-            self.assemble(model),
+            whole,
             tokens=self._captioned.tokens[rows, 0],
             null_tokens=self._captioned.null_tokens,
             steps=self.preview_steps,
             guidance=self.preview_guidance,
-            seed=self.training.seed,
+            noise=noise.standard_normal([len(rows), *whole.latent_shape], np.float32),
         )
         return {"samples": mosaic(pictures, columns=4)}
 
@@ -145,6 +147,24 @@ class UNetJob(Config):
         return moments.astype(np.float16)
 
 
+def load_job(workdir: str | os.PathLike) -> UNetJob:
+    """Reads the config of a UNet run.
+
+    Raises:
+      WeightFileError: the folder is not that of a UNet run.
+    """
+    try:
+        config = json.loads((pathlib.Path(workdir) / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise WeightFileError(
+            f"{workdir} is no run of tools/train.py: its config.json cannot be read ({error})"
+        ) from error
+    part = config.pop("part", None)
+    if part != "unet":
+        raise WeightFileError(f"{workdir} trained the {part}; the UNet's run is wanted")
+    return UNetJob.from_dict(config)
+
+
 def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
     """Loads a finished UNet run together with the autoencoder and CLIP that it was trained on.
 
@@ -154,15 +174,5 @@ def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
     Raises:
       WeightFileError: the run is not finished, or a weight file is missing or damaged.
     """
-    workdir = pathlib.Path(workdir)
-    try:
-        config = json.loads((workdir / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise WeightFileError(
-            f"{workdir} is no run of tools/train.py: its config.json cannot be read ({error})"
-        ) from error
-    part = config.pop("part", None)
-    if part != "unet":
-        raise WeightFileError(f"{workdir} trained the {part}; the UNet's run is wanted")
-    job = UNetJob.from_dict(config)
-    return job.assemble(load_trained(workdir / "weights.safetensors", "unet").model)
+    unet = load_trained(pathlib.Path(workdir) / "weights.safetensors", "unet").model
+    return load_job(workdir).assemble(unet)

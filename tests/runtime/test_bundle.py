@@ -1,0 +1,159 @@
+"""A bundle opens from a folder and a zip alike, and damage is told with file and component."""
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+from tfsnap.runtime import Bundle, BundleError
+
+
+def zipped(folder, path, *, compression=zipfile.ZIP_STORED, extra=()):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, file.relative_to(folder))
+        for name in extra:
+            archive.writestr(name, b"")
+    return path
+
+
+@pytest.fixture
+def tiny_zip(tiny_bundle, tmp_path):
+    return zipped(tiny_bundle, tmp_path / "tiny.zip")
+
+
+def test_a_zip_opens_as_its_folder(tiny_bundle, tiny_zip):
+    folder, archive = Bundle.open(tiny_bundle), Bundle.open(str(tiny_zip))
+    assert archive.manifest == folder.manifest
+    assert archive.model("unet") == folder.model("unet").read_bytes()
+    assert archive.component("decoder").outputs[0].shape == (1, 16, 16, 3)
+    goldens = load(archive.read(archive.manifest.goldens.file))
+    for bundle in (folder, archive):
+        tokens = bundle.tokenizer()(bundle.manifest.goldens.prompt)
+        np.testing.assert_array_equal(tokens, goldens["tokens"])
+
+
+def test_a_zip_may_hold_entries_for_its_folders(tiny_zip):
+    with zipfile.ZipFile(tiny_zip) as archive:
+        assert "tokenizer/" in archive.namelist()
+    Bundle.open(tiny_zip)
+
+
+def complaint(path):
+    with pytest.raises(BundleError) as caught:
+        Bundle.open(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_nothing_there(tmp_path):
+    assert f"No bundle at {tmp_path / 'none'}" in complaint(tmp_path / "none")
+
+
+def test_a_folder_that_is_none(tmp_path):
+    assert "it has no manifest.json" in complaint(tmp_path)
+
+
+def test_a_file_that_is_none(tmp_path):
+    (tmp_path / "x.zip").write_bytes(b"GIF89a")
+    assert "neither a folder nor a zip file" in complaint(tmp_path / "x.zip")
+
+
+def test_a_zip_without_manifest(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("inner/manifest.json", "{}")
+    assert "no manifest.json at its top" in complaint(tmp_path / "x.zip")
+
+
+def test_a_zip_cut_short(tiny_zip):
+    content = tiny_zip.read_bytes()
+    tiny_zip.write_bytes(content[: len(content) // 2])
+    assert "neither a folder nor a zip file" in complaint(tiny_zip)
+
+
+def test_a_zip_with_a_damaged_member(tiny_bundle, tiny_zip):
+    weights = (tiny_bundle / "text_encoder.tflite").read_bytes()
+    content = bytearray(tiny_zip.read_bytes())
+    content[content.index(weights) + 1000] ^= 1
+    tiny_zip.write_bytes(content)
+    assert "text_encoder.tflite" in complaint(tiny_zip)
+
+
+def test_a_compressed_zip(tiny_bundle, tmp_path):
+    path = zipped(tiny_bundle, tmp_path / "x.zip", compression=zipfile.ZIP_DEFLATED)
+    assert "is compressed: zip the bundle with stored members (zip -0 -r)" in complaint(path)
+
+
+def test_an_encrypted_zip(tiny_zip):
+    content = bytearray(tiny_zip.read_bytes())
+    content[content.rindex(b"PK\1\2") + 8] |= 1  # The flags in the central directory's last entry.
+    tiny_zip.write_bytes(content)
+    assert "is encrypted" in complaint(tiny_zip)
+
+
+def test_a_zip_that_names_a_file_outside(tiny_bundle, tmp_path):
+    path = zipped(tiny_bundle, tmp_path / "x.zip", extra=["../../outside.txt"])
+    assert "'../../outside.txt' is no file name inside a bundle" in complaint(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_two_members_of_one_name(tiny_bundle, tmp_path):
+    path = zipped(tiny_bundle, tmp_path / "x.zip", extra=["unet.tflite"])
+    assert "two members of one name" in complaint(path)
+
+
+def test_a_manifest_that_is_no_json(copied):
+    (copied / "manifest.json").write_text("{")
+    assert f"{copied / 'manifest.json'}: " in complaint(copied)
+
+
+def test_a_manifest_that_is_no_text(copied):
+    (copied / "manifest.json").write_bytes(b"\xff\xfe\x00")
+    assert f"{copied / 'manifest.json'}: " in complaint(copied)
+
+
+def test_a_bundle_of_a_later_version(edit):
+    folder = edit(lambda manifest: manifest.update(format_version=7))
+    assert "format_version 7 and this tfsnap reads up to 1: upgrade tfsnap" in complaint(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("unet.tflite", "unet"),
+        ("tokenizer/merges.txt.gz", "tokenizer"),
+        ("goldens.safetensors", "goldens"),
+    ],
+)
+def test_a_changed_file(copied, file, name):
+    manifest = json.loads((copied / "manifest.json").read_text())
+    expected = {**manifest, **manifest["components"]}[name]["sha256"]
+    with (copied / file).open("ab") as opened:
+        opened.write(b"\0")
+    message = complaint(copied)
+    assert message.startswith(f"{name} is damaged or was changed")
+    assert f"manifest.json says {expected[:12]}..." in message
+
+
+@pytest.mark.parametrize("file", ["decoder.tflite", "tokenizer/merges.txt.gz"])
+def test_a_missing_file(copied, file):
+    (copied / file).unlink()
+    assert f"lacks {file} " in complaint(copied)
+
+
+def test_a_missing_file_in_a_zip(copied, tmp_path):
+    (copied / "unet.tflite").unlink()
+    assert "lacks unet.tflite (unet)" in complaint(zipped(copied, tmp_path / "x.zip"))
+
+
+def test_opening_leaves_nothing_behind(tiny_zip, tmp_path, monkeypatch):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    Bundle.open(tiny_zip).tokenizer()
+    assert not list(folder.iterdir())
+    shutil.rmtree(folder)

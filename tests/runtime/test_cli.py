@@ -1,0 +1,197 @@
+"""`tfsnap generate`: pictures on disk, and one line for whatever a user can do wrong."""
+
+import os
+import pty
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.runtime.processes import ROOT, complaint, run
+from tfsnap.cli import main
+
+TOOL = ROOT / "tools/generate.py"
+
+
+def generate(bundle, *flags, **options):
+    return run([TOOL, f"--bundle={bundle}", "--steps=2", *flags], **options)
+
+
+def test_writes_a_picture_and_tells_where(tiny_bundle, tmp_path, interpreter):
+    flags = ["--prompt=ab", "--guidance=4", "--seed=3", "--threads=1", "--negative_prompt=cd"]
+    done = generate(tiny_bundle, *flags, f"--output={tmp_path / 'x.png'}", interpreter=interpreter)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{tmp_path / 'x.png'}\n"
+    assert Image.open(tmp_path / "x.png").size == (16, 16)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_every_flag_matters(tiny_bundle, tmp_path):
+    pictures = set()
+    for i, flag in enumerate(["--seed=0", "--seed=1", "--guidance=1", "--negative_prompt=zzz"]):
+        path = tmp_path / f"{i}.png"
+        assert generate(tiny_bundle, "--prompt=ab", flag, f"--output={path}").returncode == 0
+        pictures.add(np.array(Image.open(path)).tobytes())
+    assert len(pictures) == 4
+
+
+def test_several_prompts_give_a_labelled_grid(tiny_bundle, tmp_path):
+    path = tmp_path / "grid.png"
+    prompts = ["--prompt=ab", "--prompt=cd", "--prompt=ef"]
+    assert generate(tiny_bundle, *prompts, f"--output={path}").returncode == 0
+    width, height = Image.open(path).size
+    assert width > 2 * 128
+    assert height > 2 * (128 + 12)  # Two rows of pictures with a line of text under each.
+
+
+def test_several_prompts_give_a_file_each(tiny_bundle, tmp_path):
+    done = generate(
+        tiny_bundle, "--prompt=ab", "--prompt=cd", f"--output={tmp_path}/p{{index}}.webp"
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p0.webp", "p1.webp"]
+
+
+def test_a_long_prompt_is_a_warning(tiny_bundle, tmp_path):
+    path = tmp_path / "x.png"
+    done = generate(tiny_bundle, f"--prompt={' '.join('abcdefghijklmnop')}", f"--output={path}")
+    assert done.returncode == 0
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("INFO: ")]
+    assert line.startswith("tfsnap generate: warning: The prompt is longer than 14 tokens")
+    assert line.endswith("cut off: 'o p'")
+    assert path.exists()
+
+
+def test_progress_is_shown_on_a_terminal(tiny_bundle, tmp_path):
+    """What a terminal gets; that nothing comes without one, the tests of warnings show."""
+    leader, follower = pty.openpty()
+    flags = ["--prompt=ab", "--prompt=cd", f"--output={tmp_path / 'x.png'}"]
+    done = generate(tiny_bundle, *flags, stderr=follower)
+    shown = os.read(leader, 65536).decode()
+    os.close(leader)
+    os.close(follower)
+    assert done.returncode == 0
+    assert "picture 1 of 2: step 1 of 2" in shown
+    assert "picture 2 of 2: step 2 of 2" in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--prompt="], "The prompt '' is empty"),
+        (["--prompt=a", "--steps=0"], "steps is 0; it must be an integer between 1 and 1000"),
+        (["--prompt=a", "--guidance=99"], "guidance is 99.0; it must be between 0 and 50"),
+        (["--prompt=a", "--seed=-1"], "seed is -1"),
+        (["--prompt=a", "--threads=0"], "threads is 0"),
+        (["--prompt=a", "--interpreter=x"], "The interpreter is 'x'"),
+    ],
+)
+def test_bad_requests(tiny_bundle, tmp_path, flags, message):
+    done = generate(tiny_bundle, *flags, f"--output={tmp_path / 'x.png'}")
+    assert message in complaint(done)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_returns_nan(with_unet, tmp_path):
+    folder = with_unet("unet_of_nan.tflite")
+    line = complaint(generate(folder, "--prompt=a", f"--output={tmp_path / 'x.png'}"))
+    assert "The UNet at t = 999 returned 256 of 256 values that are NaN" in line
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_network_that_is_not_as_the_manifest_says(with_unet, tmp_path, interpreter):
+    folder = with_unet("unet_of_wider_context.tflite")
+    flags = ["--prompt=a", f"--output={tmp_path / 'x.png'}"]
+    line = complaint(generate(folder, *flags, interpreter=interpreter))
+    assert "unet (" in line
+    assert "inputs context float32 [1, 16, 12]" in line
+    assert "manifest.json says context float32 [1, 16, 8]" in line
+
+
+def test_a_missing_interpreter(tiny_bundle, tmp_path):
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['ai_edge_litert', 'tflite_runtime']));"
+        "from tfsnap.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    flags = [f"--bundle={tiny_bundle}", "--prompt=a", f"--output={tmp_path / 'x.png'}"]
+    line = complaint(run(["-c", code, "generate", *flags]))
+    assert "No TFLite interpreter is installed: pip install tflite-runtime" in line
+
+
+@pytest.mark.parametrize("package", ["numpy", "PIL"])
+def test_an_installation_without_the_extra(package):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None;"
+        "from tfsnap.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    line = complaint(run(["-c", code, "generate", "--bundle=b", "--prompt=a", "--output=x.png"]))
+    assert "is not installed: pip install 'tfsnap[runtime]'" in line
+
+
+def fails(capsys, *flags):
+    """The line that the command says; for faults found before an interpreter is loaded."""
+    assert main(["generate", "--prompt=a", *map(str, flags)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("tfsnap generate: ")
+    return line
+
+
+def test_bad_bundles(capsys, tmp_path, edit):
+    output = f"--output={tmp_path / 'x.png'}"
+    assert "No bundle at" in fails(capsys, f"--bundle={tmp_path / 'none'}", output)
+    assert "no manifest.json" in fails(capsys, f"--bundle={tmp_path}", output)
+    folder = edit(lambda manifest: manifest.update(format_version=2))
+    assert "upgrade tfsnap" in fails(capsys, f"--bundle={folder}", output)
+
+
+def test_a_changed_component(capsys, tmp_path, copied):
+    (copied / "unet.tflite").write_bytes(b"")
+    line = fails(capsys, f"--bundle={copied}", f"--output={tmp_path / 'x.png'}")
+    assert "unet is damaged or was changed" in line
+    assert "e3b0c44298fc... and manifest.json says" in line  # SHA-256 of nothing.
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none/x.png", "there is no folder"),
+        ("folder.png", "it is a folder"),
+        ("x.tiger", "its name must end in .png, .jpg or .webp"),
+        ("x", "its name must end in .png, .jpg or .webp"),
+    ],
+)
+def test_unwritable_output_is_told_before_the_work(capsys, tiny_bundle, tmp_path, name, message):
+    (tmp_path / "folder.png").mkdir()
+    line = fails(capsys, f"--bundle={tiny_bundle}", f"--output={tmp_path / name}")
+    assert f"Cannot write {tmp_path / name}" in line
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["generate", "--bundle=b", "--output=x.png"],
+        ["generate", "--bundle=b", "--output=x.png", "--prompt=a", "--steps=few"],
+        ["generate", "--bundle=b", "--output=x.png", "--prompt=a", "--step=1"],
+        ["paint"],
+        [],
+    ],
+)
+def test_bad_flags_are_one_line(capsys, flags):
+    with pytest.raises(SystemExit) as stopped:
+        main(flags)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--help lists the flags" in line
+
+
+def test_an_interruption_is_one_line(capsys, monkeypatch, tiny_bundle, tmp_path):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfsnap.runtime.TextToImage.__init__", interrupt)
+    assert "interrupted" in fails(
+        capsys, f"--bundle={tiny_bundle}", f"--output={tmp_path / 'x.png'}"
+    )

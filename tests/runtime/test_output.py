@@ -1,0 +1,43 @@
+"""Files appear whole or not at all."""
+
+import errno
+import pathlib
+
+import pytest
+from PIL import Image
+
+from tfsnap.runtime import RequestError
+from tfsnap.runtime.output import require_writable, write, write_picture
+
+
+def test_a_full_disk_leaves_the_earlier_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    write(path, b"earlier")
+
+    def fail(self, content):
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", fail)
+    with pytest.raises(RequestError, match=r"Cannot write .*x\.json: No space left on device"):
+        write(path, b"later")
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_vanished(tmp_path):
+    with pytest.raises(RequestError, match="No such file or directory"):
+        write(tmp_path / "gone" / "x", b"")
+
+
+def test_a_read_only_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(RequestError, match="is read-only"):
+        require_writable(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "JPG", "webp"])
+def test_the_name_chooses_the_format(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    write_picture(path, Image.new("RGB", (8, 8), "red"))
+    assert Image.open(path).format == {"JPG": "JPEG"}.get(suffix, suffix.upper())

@@ -1,0 +1,216 @@
+"""Sampling, guidance and checks, on networks whose answers are known in closed form."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+
+from tfsnap.config import ScheduleConfig
+from tfsnap.diffusion.schedule import NoiseSchedule
+from tfsnap.runtime import (
+    Bundle,
+    NotFiniteError,
+    Pipeline,
+    PromptTruncatedWarning,
+    RequestError,
+)
+from tfsnap.runtime.philox import normal
+from tfsnap.runtime.pipeline import to_picture
+from tfsnap.runtime.settings import Guidance, Latent, Sampler, Settings, TimeFeatures
+from tfsnap.runtime.time_features import time_features
+
+SHAPE = (4, 6, 3)
+SETTINGS = Settings(
+    schedule=ScheduleConfig(),
+    prediction="epsilon",
+    time_features=TimeFeatures(32),
+    latent=Latent(SHAPE, scale=0.25),
+    guidance=Guidance(baked_in=False, default=3.0),
+    sampler=Sampler(steps=5),
+)
+TARGET = np.linspace(-0.2, 0.2, np.prod(SHAPE), dtype=np.float32).reshape(1, *SHAPE)
+
+
+def factor(tokens):
+    return np.float32(1 + tokens.sum() % 97 / 97)
+
+
+class OneTarget:
+    """The exact networks of a data set in which each prompt has a single latent.
+
+    A prompt's latent is TARGET times `factor` of its tokens, so z_t tells the noise:
+    eps = (z_t - alpha_t x) / sigma_t. DDIM must arrive at x from any noise in any number of steps.
+    """
+
+    def __init__(self, prediction="epsilon"):
+        self.prediction = prediction
+        self.evaluations = []
+        self.schedule = NoiseSchedule(SETTINGS.schedule)
+        self.times = {time_features(t, width=32).tobytes(): t for t in range(1000)}
+
+    def encode_text(self, tokens):
+        assert tokens.dtype == np.int32
+        return np.full([1, 16, 1], factor(tokens), np.float32)
+
+    def predict(self, *, latent, time_features, context):
+        assert latent.dtype == time_features.dtype == context.dtype == np.float32
+        t = self.times[time_features.tobytes()]
+        self.evaluations.append(t)
+        alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
+        x = TARGET * context[0, 0, 0]
+        eps = (latent - alpha * x) / sigma
+        return eps if self.prediction == "epsilon" else alpha * eps - sigma * x
+
+    def decode(self, latent):
+        return latent
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_bundle):
+    return Bundle.open(tiny_bundle).tokenizer()
+
+
+@pytest.fixture
+def make(tokenizer):
+    def build(networks=None, **changes):
+        settings = dataclasses.replace(SETTINGS, **changes)
+        networks = networks or OneTarget(settings.prediction)
+        return Pipeline(networks, tokenizer=tokenizer, settings=settings)
+
+    return build
+
+
+def latent_of(tokenizer, prompt):
+    return TARGET * factor(tokenizer(prompt))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v"])
+@pytest.mark.parametrize("steps", [1, 2, 7, 1000])
+def test_arrives_at_the_data(make, tokenizer, prediction, steps):
+    (result,) = make(prediction=prediction).generate(["abc"], steps=steps, guidance=1.0, seed=3)
+    np.testing.assert_allclose(result.latent, latent_of(tokenizer, "abc"), atol=2e-5)
+    np.testing.assert_array_equal(result.tokens, tokenizer("abc"))
+    np.testing.assert_array_equal(result.noise, normal(3, (1, *SHAPE)))
+    np.testing.assert_allclose(result.image, result.latent / 0.25)
+    assert result.noise.dtype == result.latent.dtype == result.image.dtype == np.float32
+
+
+@pytest.mark.parametrize("negative", ["", "zz"])
+def test_guidance_leads_away_from_the_negative_prompt(make, tokenizer, negative):
+    """With one step, x = x_null + w (x_prompt - x_null) as every prediction is affine in x."""
+    (result,) = make().generate(["abc"], negative_prompt=negative, steps=1, guidance=4.0)
+    told, untold = latent_of(tokenizer, "abc"), latent_of(tokenizer, negative)
+    np.testing.assert_allclose(result.latent, untold + 4 * (told - untold), atol=2e-5)
+
+
+def test_evaluates_twice_a_step_with_guidance_and_once_without(make):
+    pipeline = make()
+    pipeline("abc")
+    assert pipeline.components.evaluations == [999, 999, 799, 799, 599, 599, 399, 399, 199, 199]
+    pipeline.components.evaluations.clear()
+    pipeline("abc", steps=4, guidance=1.0)
+    assert pipeline.components.evaluations == [999, 749, 499, 249]
+
+
+def test_baked_in_guidance_is_one_evaluation_a_step(make, tokenizer):
+    pipeline = make(guidance=Guidance(baked_in=True, default=4.0))
+    (result,) = pipeline.generate(["abc"], guidance=4.0)
+    assert len(pipeline.components.evaluations) == 5
+    np.testing.assert_allclose(result.latent, latent_of(tokenizer, "abc"), atol=2e-5)
+    for request in ({"guidance": 2.0}, {"negative_prompt": "zz"}):
+        with pytest.raises(RequestError, match="has guidance 4 built into its UNet"):
+            pipeline("abc", **request)
+
+
+def test_a_prompt_gives_the_same_picture_alone_and_among_others(make):
+    pipeline = make()
+    alone = pipeline("abc", seed=1)
+    among = pipeline(["x", "abc"], seed=1)
+    assert isinstance(among, list)
+    assert alone.size == (SHAPE[1], SHAPE[0])
+    assert alone.mode == "RGB"
+    assert alone.tobytes() == among[1].tobytes() != among[0].tobytes()
+
+
+def test_seeds_differ(make):
+    """They do where the networks leave something of the noise: here, in the noise itself."""
+    pipeline = make()
+    noises = [pipeline.generate(["a"], seed=seed, steps=1)[0].noise for seed in (0, 1, 2**64 - 1)]
+    assert len({noise.tobytes() for noise in noises}) == 3
+
+
+def test_the_callback_sees_every_step(make):
+    seen = []
+    make()(["a", "b"], steps=3, callback=lambda *told: seen.append(told))
+    assert [(step, steps) for step, steps, _ in seen] == [(1, 3), (2, 3), (3, 3)] * 2
+    assert all(latent.shape == (1, *SHAPE) for _, _, latent in seen)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"prompt": ""}, "The prompt '' is empty"),
+        ({"prompt": " \n\t"}, "is empty: say what the picture should show"),
+        ({"prompt": []}, "no prompt"),
+        ({"prompt": ["a", ""]}, "The prompt '' is empty"),
+        ({"steps": 0}, "steps is 0; it must be an integer between 1 and 1000"),
+        ({"steps": 1001}, "steps is 1001"),
+        ({"steps": 2.5}, "steps is 2.5"),
+        ({"guidance": -0.1}, "guidance is -0.1; it must be between 0 and 50"),
+        ({"guidance": 51}, "guidance is 51"),
+        ({"guidance": float("nan")}, "guidance is nan"),
+        ({"seed": -1}, "seed is -1; it must be an integer between 0 and 2"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"seed": 1.5}, "seed is 1.5"),
+    ],
+)
+def test_refuses_before_the_first_evaluation(make, request_, message):
+    pipeline = make()
+    with pytest.raises(RequestError, match=message):
+        pipeline(**{"prompt": "a", **request_})
+    assert not pipeline.components.evaluations
+
+
+def test_a_long_prompt_is_cut_with_a_warning(make, tokenizer):
+    words = " ".join("abcdefghijklmnop")
+    with pytest.warns(PromptTruncatedWarning, match="longer than 14 tokens.* cut off: 'o p'"):
+        cut = make()(words)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cut.tobytes() == make()(words[: -len(" o p")]).tobytes()
+
+
+def test_a_long_negative_prompt_is_cut_with_a_warning(make):
+    with pytest.warns(PromptTruncatedWarning, match="cut off: 'o p'"):
+        make()("a", negative_prompt=" ".join("abcdefghijklmnop"))
+
+
+@pytest.mark.parametrize(
+    ("method", "source"),
+    [("encode_text", "text encoder"), ("predict", "UNet at t = 999"), ("decode", "decoder")],
+)
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_nan_and_infinity_are_not_shown(make, monkeypatch, method, source, bad):
+    pipeline = make()
+    original = getattr(pipeline.components, method)
+
+    def broken(*args, **kwargs):
+        result = original(*args, **kwargs).copy()
+        result.flat[5] = bad
+        return result
+
+    monkeypatch.setattr(pipeline.components, method, broken)
+    with pytest.raises(NotFiniteError, match=f"The {source} returned 1 of .* NaN or infinite"):
+        pipeline("a")
+
+
+def test_pixels_are_rounded_and_cut_off():
+    image = np.zeros([1, 2, 3, 3], np.float32)
+    image[0, 0, :, 0] = [-1.0, 1.0, -7.0]
+    image[0, 1, :, 2] = [9.0, 1 / 255 + 1e-4, -1 / 255 - 1e-4]
+    pixels = np.array(to_picture(image))
+    assert pixels.shape == (2, 3, 3)
+    assert pixels[0, :, 0].tolist() == [0, 255, 0]
+    assert pixels[1, :, 2].tolist() == [255, 128, 127]
+    assert pixels[0, 0, 1] == 128  # 127.5 is rounded up.
