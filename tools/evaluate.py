@@ -62,7 +62,9 @@ def _with_bundle(captions: list[str]) -> np.ndarray:
 
 def _evaluate() -> dict:
     model, data = load_finished(_WORKDIR.value), load_job(_WORKDIR.value).data
-    tokenizer = Tokenizer(fetch_merges(), model.clip.text_encoder.config.context_length)
+    tokenizer = Tokenizer(
+        fetch_merges(), context_length=model.clip.text_encoder.config.context_length
+    )
     everything = data.load("train+validation+holdout")
     candidates = [variants[0] for variants in everything.captions]
     every = [variants[0] for variants in data.load(_SPLIT.value).captions]

@@ -37,9 +37,9 @@ VARIANTS = {
         ),
         data=demo_data(),
         training=TrainingConfig(
-            steps=400,
+            steps=200,
             batch_size=128,
-            checkpoint_every=200,
+            checkpoint_every=100,
             optimizer=OptimizerConfig(
                 learning_rate=1e-3, warmup_steps=50, weight_decay=0.1, ema_decay=0.98
             ),

@@ -124,14 +124,20 @@ def test_an_unknown_interpreter():
     assert message == "The interpreter is 'onnx'; it must be ai_edge_litert or tflite_runtime"
 
 
-def test_an_interpreter_built_for_another_numpy(tmp_path):
+def test_tflite_runtime_needs_numpy_1():
+    later = "import numpy; numpy.__version__ = '2.4.6'; "
+    kind, message = failure(later + "find_backend('tflite_runtime')")
+    assert kind == "InterpreterError"
+    assert "needs numpy<2 and this is numpy 2.4.6: pip install 'numpy<2'" in message
+
+
+def test_an_interpreter_that_is_broken(tmp_path):
     package = tmp_path / "tflite_runtime"
     package.mkdir()
     (package / "__init__.py").touch()
-    (package / "interpreter.py").write_text("raise ImportError('numpy.core\\nfailed to import')")
+    (package / "interpreter.py").write_text("raise ImportError('libusb:\\nno such file')")
     message = failure("find_backend()", tmp_path, interpreter="tflite_runtime")[1]
-    assert "cannot be imported with numpy" in message
-    assert "(failed to import): tflite-runtime needs numpy<2" in message
+    assert "cannot be imported (libusb: no such file): install it again" in message
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,11 @@ def test_the_callback_sees_every_step(make):
     assert all(latent.shape == (1, *SHAPE) for _, _, latent in seen)
 
 
+def test_numpys_integers_are_integers(make):
+    picture = make()("a", steps=np.int32(3), seed=np.uint64(2**64 - 1), guidance=np.float32(2))
+    assert picture.tobytes() == make()("a", steps=3, seed=2**64 - 1, guidance=2).tobytes()
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [

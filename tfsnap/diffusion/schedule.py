@@ -73,12 +73,15 @@ def spaced_timesteps(*, steps: int, sampling_steps: int, spacing: str = "trailin
     """
     if not 1 <= sampling_steps <= steps:
         raise ValueError(f"steps is {sampling_steps}; it must be between 1 and {steps}")
+    # Spelled out, not np.arange or np.linspace: they accumulate rounding errors, and other languages
+    # must choose the same steps.
+    rank = np.arange(sampling_steps)
     if spacing == "trailing":
-        times = np.round(np.arange(steps, 0, -steps / sampling_steps))[:sampling_steps] - 1
+        times = np.round(steps - rank * steps / sampling_steps) - 1
     elif spacing == "leading":
-        times = (np.arange(sampling_steps) * (steps // sampling_steps))[::-1]
+        times = (rank * (steps // sampling_steps))[::-1]
     elif spacing == "linspace":
-        times = np.round(np.linspace(0, steps - 1, sampling_steps))[::-1]
+        times = np.round(rank * (steps - 1) / max(sampling_steps - 1, 1))[::-1]
     else:
         raise ValueError(f"spacing is {spacing!r}; it must be trailing, leading or linspace")
     return times.astype(np.int64)

@@ -11,7 +11,7 @@ import tempfile
 
 import tensorflow as tf
 
-import tfsnap
+from tfsnap import __version__
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import Graph
 from tfsnap.export.keras_components import keras_pipeline, settings_of
@@ -128,7 +128,7 @@ class _Writer:
             ),
             goldens=self._write_goldens(TFLiteComponents(**networks)),
             provenance={
-                "tfsnap": tfsnap.__version__,
+                "tfsnap": __version__,
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "converter": f"tf.lite of TensorFlow {tf.__version__}",
                 "parameters": {

@@ -14,6 +14,12 @@ from tfsnap.layers.resnet import ResNetBlock
 EPSILON = 1e-6  # Of every norm in Stable Diffusion's autoencoder.
 
 
+def _quiet_start(shape: tuple[int], dtype: tf.DType | None = None, **_: Any) -> tf.Tensor:
+    """Zero means and a log-variance of -6: at unit variance noise would drown what is learnt first."""
+    half = shape[0] // 2
+    return tf.cast(tf.repeat([0.0, -6.0], [half, half]), dtype or tf.float32)
+
+
 class _Middle(keras.layers.Layer):
     """ResNet, single-head self-attention over all positions, ResNet."""
 
@@ -58,7 +64,9 @@ class Encoder(keras.layers.Layer):
         self.norm_out = GroupNorm(groups, EPSILON, name=f"{at}.norm_out")
         moments = 2 * config.latent_channels
         self.conv_out = keras.layers.Conv2D(moments, 3, padding="same", name=f"{at}.conv_out")
-        self.quant_conv = keras.layers.Conv2D(moments, 1, name="quant_conv")
+        self.quant_conv = keras.layers.Conv2D(
+            moments, 1, bias_initializer=_quiet_start, name="quant_conv"
+        )
 
     def call(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Encodes `image`."""

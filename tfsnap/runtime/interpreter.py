@@ -60,13 +60,18 @@ def find_backend(name: str | None = None) -> Backend:
             f"{name} cannot be used in a process that has loaded {loaded[0]}: start a new process"
         )
     version = _version(package)
+    if name == "tflite_runtime" and int(np.__version__.split(".")[0]) >= 2:
+        # It can be imported, prints a page of warnings, and fails when the first network is loaded.
+        raise InterpreterError(
+            f"{package} {version} needs numpy<2 and this is numpy {np.__version__}: "
+            "pip install 'numpy<2', or pip install ai-edge-litert"
+        )
     try:
         module = importlib.import_module(f"{name}.interpreter")
-    except (ImportError, AttributeError) as error:  # AttributeError: built for another numpy.
-        reason = str(error).strip().splitlines()[-1:]
+    except ImportError as error:
+        reason = " ".join(str(error).split())
         raise InterpreterError(
-            f"{package} {version} cannot be imported with numpy {np.__version__} "
-            f"({' '.join(reason)}): tflite-runtime needs numpy<2"
+            f"{package} {version} cannot be imported ({reason}): install it again"
         ) from error
     return Backend(name, version, module.Interpreter)
 

@@ -1,6 +1,7 @@
 """From prompts to pictures with any implementation of the three networks."""
 
 import math
+import numbers
 import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -79,7 +80,7 @@ class Pipeline:
 
         Args:
           prompt: what to show, or several. A prompt gives the same picture alone and among others.
-          negative_prompt: what to steer away from.
+          negative_prompt: what to steer away from; it has no effect where guidance is 1.
           steps: steps of the sampler, 1 .. `settings.schedule.steps`; by default the bundle's.
           guidance: guidance scale, 0 .. 50; 1 is none and saves half of the time; by default the
             bundle's.
@@ -122,7 +123,7 @@ class Pipeline:
             raise RequestError("There is no prompt: give at least one")
         timesteps = self._timesteps(steps)
         guidance = self._guidance(guidance, negative_prompt)
-        if not isinstance(seed, int) or not 0 <= seed < 2**64:
+        if not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**64:
             raise RequestError(f"seed is {seed!r}; it must be an integer between 0 and 2^64 - 1")
         tokens = [self._tokens(prompt) for prompt in prompts]
         unconditional = None
@@ -130,7 +131,7 @@ class Pipeline:
             self._warn_if_truncated(negative_prompt)
             unconditional = self._encode(self.tokenizer(negative_prompt))
         return [
-            self._generate(row, unconditional, guidance, timesteps, seed, callback)
+            self._generate(row, unconditional, guidance, timesteps, int(seed), callback)
             for row in tokens
         ]
 
@@ -205,7 +206,7 @@ class Pipeline:
     def _timesteps(self, steps: int | None) -> np.ndarray:
         sampler, most = self.settings.sampler, self._schedule.steps
         steps = sampler.steps if steps is None else steps
-        if not isinstance(steps, int) or not 1 <= steps <= most:
+        if not isinstance(steps, numbers.Integral) or not 1 <= steps <= most:
             raise RequestError(f"steps is {steps!r}; it must be an integer between 1 and {most}")
         return spaced_timesteps(steps=most, sampling_steps=steps, spacing=sampler.spacing)
 

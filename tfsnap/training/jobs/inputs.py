@@ -69,6 +69,6 @@ class Captioned:
 def captioned(data: DataConfig, split: str, context_length: int) -> Captioned:
     """Loads a split and tokenises its captions to `context_length` tokens."""
     examples = data.load(split)
-    tokenizer = Tokenizer(fetch_merges(), context_length)
+    tokenizer = Tokenizer(fetch_merges(), context_length=context_length)
     tokens = tokenize_captions(examples, tokenizer)
     return Captioned(examples, tokens, tokenizer([""])[0], tokenizer)
