@@ -4,19 +4,14 @@ Nothing is carried from batch to batch: the pipeline of a run that resumes at st
 `start_step=1000` and yields exactly what the interrupted run would have seen.
 """
 
-import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
-from tfsnap.data.augment import AugmentConfig, Augmenter
+from tfsnap.data.augment import AugmentConfig
 from tfsnap.data.examples import Examples
-
-# Independent streams of random numbers that start from one seed.
-_VARIANT_STREAM = 1
-_DROPOUT_STREAM = 2
-_AUGMENT_STREAM = 3
+from tfsnap.data.source import BatchSource
 
 
 def sampling_index(groups: np.ndarray, *, resample: float, seed: int) -> np.ndarray:
@@ -90,19 +85,16 @@ def table_batches(
       ...                      batch_size=64, seed=0, variants=("context",),
       ...                      null_rows={"context": empty}, dropout=0.1)
     """
-    null_rows = null_rows or {}
-    _check(tables, index, batch_size, variants, null_rows, dropout)
-    batcher = _Batcher(
-        tables={name: tf.constant(table) for name, table in tables.items()},
-        index=tf.constant(index, tf.int64),
+    source = BatchSource(
+        tables=tables,
+        index=index,
         batch_size=batch_size,
         seed=seed,
         variants=variants,
-        null_rows={name: tf.constant(row, tables[name].dtype) for name, row in null_rows.items()},
+        null_rows=null_rows or {},
         dropout=dropout,
     )
-    steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
-    return _finish(steps.map(batcher, num_parallel_calls=tf.data.AUTOTUNE))
+    return source.batches(start_step)
 
 
 def image_batches(
@@ -137,116 +129,15 @@ def image_batches(
     Raises:
       ValueError: as in `table_batches`.
     """
-    batches = table_batches(
-        {"image": examples.images, "tokens": tokens},
+    source = BatchSource(
+        tables={"image": examples.images, "tokens": tokens},
         index=np.arange(len(examples.images)) if index is None else index,
         batch_size=batch_size,
         seed=seed,
-        start_step=start_step,
         variants=("tokens",),
-        null_rows=None if null_tokens is None else {"tokens": null_tokens},
+        null_rows={} if null_tokens is None else {"tokens": null_tokens},
         dropout=dropout,
+        pictures=("image",),
+        augment=augment or AugmentConfig(),
     )
-    augmenter = Augmenter(augment) if augment and augment != AugmentConfig() else None
-
-    def prepare(step: tf.Tensor, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        images = batch["image"]
-        if augmenter:
-            images = augmenter(images=images, seed=_stream(seed, step, _AUGMENT_STREAM))
-        return {**batch, "image": tf.cast(images, tf.float32) / 127.5 - 1.0}
-
-    batches = batches.enumerate(start_step).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    return _finish(batches)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Batcher:
-    """Maps a step to its batch."""
-
-    tables: dict[str, tf.Tensor]
-    index: tf.Tensor
-    batch_size: int
-    seed: int
-    variants: tuple[str, ...]
-    null_rows: dict[str, tf.Tensor]
-    dropout: float
-
-    def __call__(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        rows = self._rows(step)  # [B]
-        batch = {name: tf.gather(table, rows) for name, table in self.tables.items()}
-        if self.variants:
-            chosen = self._draw_variants(step)  # [B]
-            for name in self.variants:
-                batch[name] = tf.gather(batch[name], chosen, axis=1, batch_dims=1)  # [B, ...]
-        if self.dropout:
-            uniform = tf.random.stateless_uniform(
-                [self.batch_size], _stream(self.seed, step, _DROPOUT_STREAM)
-            )
-            for name, row in self.null_rows.items():
-                ones = [1] * row.shape.rank
-                dropped = tf.reshape(uniform < self.dropout, [self.batch_size, *ones])  # [B, 1...]
-                batch[name] = tf.where(dropped, row[tf.newaxis], batch[name])
-        return batch
-
-    def _rows(self, step: tf.Tensor) -> tf.Tensor:
-        """The rows of a step: places on an endless tape of epochs, each shuffled by its number."""
-        size = tf.size(self.index, tf.int64)
-        places = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
-        epochs = places // size
-        seed = tf.fill([self.batch_size], tf.cast(self.seed, tf.int64))
-        seeds = tf.stack([seed, epochs, tf.zeros_like(epochs)], axis=1)  # [B, 3]
-        # The public index_shuffle takes one seed for all places only; a batch may span two epochs.
-        shuffled = tf.raw_ops.RandomIndexShuffle(
-            index=places % size, seed=seeds, max_index=size - 1, rounds=4
-        )
-        return tf.gather(self.index, shuffled)
-
-    def _draw_variants(self, step: tf.Tensor) -> tf.Tensor:
-        return tf.random.stateless_uniform(
-            [self.batch_size],
-            _stream(self.seed, step, _VARIANT_STREAM),
-            maxval=self.tables[self.variants[0]].shape[1],
-            dtype=tf.int32,
-        )
-
-
-def _stream(seed: int, step: tf.Tensor, stream: int) -> tf.Tensor:
-    """The stateless seed of one use of random numbers at one step."""
-    pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(step, tf.int64)])
-    return tf.random.experimental.stateless_fold_in(pair, stream)
-
-
-def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    options = tf.data.Options()
-    options.deterministic = True
-    # The steps are not files to be divided among workers: every worker counts the same steps.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.prefetch(2).with_options(options)
-
-
-def _check(
-    tables: Mapping[str, np.ndarray],
-    index: np.ndarray,
-    batch_size: int,
-    variants: tuple[str, ...],
-    null_rows: Mapping[str, np.ndarray],
-    dropout: float,
-) -> None:
-    sizes = {name: len(table) for name, table in tables.items()}
-    if len(set(sizes.values())) != 1:
-        raise ValueError(f"Tables must have the same number of rows; they have {sizes}")
-    strangers = sorted({*variants, *null_rows} - set(tables))
-    if strangers:
-        raise ValueError(f"{strangers[0]!r} is not a table; the tables are {sorted(tables)}")
-    counts = {name: tables[name].shape[1] for name in variants}
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"Variants must be equally many in all tables; they are {counts}")
-    rows = next(iter(sizes.values()))
-    if len(index) == 0 or np.min(index) < 0 or np.max(index) >= rows:
-        raise ValueError(f"index must hold row numbers from 0 to {rows - 1}, at least one")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    if not 0.0 <= dropout <= 1.0:
-        raise ValueError(f"dropout is {dropout}; it must be from 0 to 1")
-    if dropout and not null_rows:
-        raise ValueError(f"dropout is {dropout}, but no null rows are given to replace captions by")
+    return source.batches(start_step)

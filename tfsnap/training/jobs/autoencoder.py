@@ -10,7 +10,7 @@ import tf_keras as keras
 
 from tfsnap.config import AutoencoderConfig, Config
 from tfsnap.data.examples import Examples
-from tfsnap.data.pipeline import image_batches
+from tfsnap.data.source import BatchSource
 from tfsnap.models.autoencoder import Autoencoder, build_autoencoder
 from tfsnap.objectives.autoencode import Autoencode
 from tfsnap.training.config import TrainingConfig
@@ -54,18 +54,16 @@ class AutoencoderJob(Config):
     def _examples(self) -> Examples:
         return self.data.load("train")
 
-    def batches(self, start_step: int) -> tf.data.Dataset:
+    def source(self) -> BatchSource:
         """See `Job`."""
-        images = image_batches(
-            self._examples,
-            np.zeros([len(self._examples.images), 1, 1], np.int32),
+        return BatchSource(
+            tables={"image": self._examples.images},
+            index=self.data.index(self._examples, self.training.seed),
             batch_size=self.training.batch_size,
             seed=self.training.seed,
-            start_step=start_step,
-            index=self.data.index(self._examples, self.training.seed),
+            pictures=("image",),
             augment=self.data.augment,
         )
-        return images.map(lambda batch: {"image": batch["image"]})
 
     def previews(self, model: Autoencoder) -> dict[str, np.ndarray]:
         """Unseen pictures above what becomes of them."""

@@ -4,11 +4,10 @@ import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import ClipConfig, Config
-from tfsnap.data.pipeline import image_batches
+from tfsnap.data.source import BatchSource
 from tfsnap.models.clip import Clip, build_clip
 from tfsnap.objectives.contrastive import Contrastive
 from tfsnap.training.config import TrainingConfig
@@ -48,18 +47,18 @@ class ClipJob(Config):
         """See `Job`."""
         return build_clip(self.model), Contrastive(self.label_smoothing)
 
-    def batches(self, start_step: int) -> tf.data.Dataset:
+    def source(self) -> BatchSource:
         """See `Job`."""
         train = self._captioned("train")
-        return image_batches(
-            train.examples,
-            train.tokens,
+        return BatchSource(
+            tables={"image": train.examples.images, "tokens": train.tokens},
+            index=self.data.index(train.examples, self.training.seed),
             batch_size=self.training.batch_size,
             seed=self.training.seed,
-            start_step=start_step,
-            index=self.data.index(train.examples, self.training.seed),
-            null_tokens=train.null_tokens,
+            variants=("tokens",),
+            null_rows={"tokens": train.null_tokens},
             dropout=self.dropout,
+            pictures=("image",),
             augment=self.data.augment,
         )
 

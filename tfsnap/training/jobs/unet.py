@@ -8,11 +8,10 @@ import pathlib
 from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import Config, ScheduleConfig, UNetConfig
-from tfsnap.data.pipeline import table_batches
+from tfsnap.data.source import BatchSource
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.clip import Clip
@@ -70,15 +69,14 @@ class UNetJob(Config):
         )
         return build_unet(self.model), objective
 
-    def batches(self, start_step: int) -> tf.data.Dataset:
+    def source(self) -> BatchSource:
         """See `Job`."""
         train = self._captioned
-        return table_batches(
-            {"moments": self._moments, "tokens": train.tokens},
+        return BatchSource(
+            tables={"moments": self._moments, "tokens": train.tokens},
             index=self.data.index(train.examples, self.training.seed),
             batch_size=self.training.batch_size,
             seed=self.training.seed,
-            start_step=start_step,
             variants=("tokens",),
             null_rows={"tokens": train.null_tokens},
             dropout=self.dropout,

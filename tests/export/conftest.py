@@ -1,0 +1,83 @@
+"""A small model with random weights, and its bundles, made once."""
+
+import numpy as np
+import pytest
+
+from tfsnap.config import (
+    AutoencoderConfig,
+    ClipConfig,
+    ClipImageConfig,
+    ClipTextConfig,
+    StageConfig,
+    UNetConfig,
+)
+from tfsnap.data.fetch import fetch_merges
+from tfsnap.diffusion.schedule import NoiseSchedule
+from tfsnap.export.bundle_writer import BundleSpec, write_bundle
+from tfsnap.models.autoencoder import build_autoencoder
+from tfsnap.models.clip import build_clip
+from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.unet import build_unet
+
+
+def randomise(model, seed):
+    """Moves every weight, so that no output is zero and no block the identity."""
+    rng = np.random.default_rng(seed)
+    for variable in model.variables:
+        variable.assign_add(0.05 * rng.standard_normal(variable.shape))
+
+
+@pytest.fixture(scope="session")
+def latent_diffusion():
+    """Every kind of block, non-square pictures."""
+    unet = UNetConfig(
+        down=(StageConfig(32, 1, 0), StageConfig(64, 1, 2)),
+        mid=StageConfig(64, 1, 1),
+        up=(StageConfig(64, 2, (1, 0)), StageConfig(32, 2, 0)),
+        context_width=32,
+        heads=4,
+        groups=8,
+    )
+    clip = ClipConfig(
+        text=ClipTextConfig(context_length=12, width=32, layers=2, heads=2),
+        image=ClipImageConfig(resolution=16, patch=8, width=32, layers=1, heads=2),
+        embedding_width=16,
+    )
+    autoencoder = AutoencoderConfig(channels=(16, 32), groups=8, resnets=1, scale=0.8)
+    model = LatentDiffusion(
+        clip=build_clip(clip),
+        unet=build_unet(unet),
+        autoencoder=build_autoencoder(autoencoder),
+        schedule=NoiseSchedule(),
+        prediction="v",
+        resolution=(16, 24),
+    )
+    for seed, network in enumerate((model.clip, model.unet, model.autoencoder)):
+        randomise(network, seed)
+    return model
+
+
+@pytest.fixture(scope="session")
+def bundle_spec():
+    """A spec by precision."""
+
+    def spec(precision, **changes):
+        fields = {
+            "name": "test",
+            "precision": precision,
+            "merges": fetch_merges(),
+            "prompt": "red apple, noto style",
+            "steps": 3,
+            "guidance": 2.0,
+        }
+        return BundleSpec(**(fields | changes))
+
+    return spec
+
+
+@pytest.fixture(scope="session")
+def bundles(latent_diffusion, bundle_spec, session_dir):
+    """Paths of an fp16 and an int8 bundle."""
+    for precision in ("fp16", "int8"):
+        write_bundle(latent_diffusion, session_dir / precision, bundle_spec(precision))
+    return {precision: session_dir / precision for precision in ("fp16", "int8")}

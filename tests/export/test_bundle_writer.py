@@ -1,0 +1,123 @@
+import json
+import os
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow as tf
+
+from tfsnap.export import bundle_writer
+from tfsnap.export.bundle_writer import write_bundle
+from tfsnap.export.delegate import check_on_gpu
+from tfsnap.export.keras_components import keras_pipeline, settings_of
+from tfsnap.export.parity import ParityError, psnr_db
+from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.text_to_image import TextToImage
+from tfsnap.training.sampling import sample_pictures
+
+PROMPT = "thumbs up, dark skin tone"
+
+
+@pytest.mark.parametrize(("precision", "threshold"), [("fp16", 50.0), ("int8", 25.0)])
+def test_a_bundle_draws_what_keras_draws(latent_diffusion, bundles, precision, threshold):
+    pipeline = TextToImage(bundles[precision])
+    settings = settings_of(latent_diffusion, steps=3, guidance=2.0)
+    reference = keras_pipeline(latent_diffusion, pipeline.tokenizer, settings)
+    (ours,) = pipeline.generate([PROMPT], seed=5)
+    (keras,) = reference.generate([PROMPT], seed=5)
+    np.testing.assert_array_equal(ours.noise, keras.noise)
+    assert ours.image.shape == (1, 16, 24, 3)
+    assert psnr_db(keras.image, ours.image) > threshold
+    (other,) = reference.generate([PROMPT], seed=6)
+    assert psnr_db(keras.image, other.image) < threshold - 5  # It tells pictures apart.
+
+
+def test_batched_sampling_equals_the_pipeline(latent_diffusion, bundles):
+    tokenizer = TextToImage(bundles["fp16"]).tokenizer
+    settings = settings_of(latent_diffusion, steps=3, guidance=2.0)
+    reference = keras_pipeline(latent_diffusion, tokenizer, settings)
+    alone = [reference.generate([PROMPT], seed=seed)[0] for seed in (1, 2)]
+    together = sample_pictures(
+        latent_diffusion,
+        tokens=tokenizer([PROMPT, PROMPT]),
+        null_tokens=tokenizer([""])[0],
+        steps=3,
+        guidance=2.0,
+        noise=np.concatenate([one.noise for one in alone]),
+    )
+    np.testing.assert_allclose(together, np.concatenate([one.image for one in alone]), atol=1e-3)
+
+
+@pytest.mark.parametrize("component", ["text_encoder", "unet", "decoder"])
+def test_fp16_components_run_whole_on_the_gpu(bundles, component):
+    bundle = Bundle.open(bundles["fp16"])
+    rng = np.random.default_rng(0)
+    inputs = {
+        tensor.name: rng.integers(0, 49408, tensor.shape).astype(np.int32)
+        if tensor.dtype == "int32"
+        else rng.standard_normal(tensor.shape).astype(np.float32)
+        for tensor in bundle.component(component).inputs
+    }
+    report = check_on_gpu(bundle.model(component), inputs)
+    assert report.passed, report
+
+
+def test_goldens_are_what_the_bundle_generates(bundles):
+    bundle = Bundle.open(bundles["int8"])
+    goldens = bundle.manifest.goldens
+    tensors = safetensors.numpy.load(bundle.read(goldens.file))
+    (again,) = TextToImage(bundle).generate(
+        [goldens.prompt], steps=goldens.steps, guidance=goldens.guidance, seed=goldens.seed
+    )
+    assert set(tensors) == set(again._fields)
+    for name, tensor in tensors.items():
+        np.testing.assert_allclose(getattr(again, name), tensor, atol=1e-4, err_msg=name)
+
+
+def test_the_manifest_tells_size_parity_and_origin(latent_diffusion, bundles):
+    for precision, path in bundles.items():
+        manifest = json.loads((path / "manifest.json").read_text())
+        assert manifest["precision"] == precision
+        assert manifest["latent"] == {"shape": [8, 12, 4], "scale": 0.8}
+        for name, component in manifest["components"].items():
+            assert component["bytes"] == os.path.getsize(path / component["file"])
+            assert component["parity"]["psnr_db"] >= component["parity"]["threshold_db"], name
+        parameters = manifest["provenance"]["parameters"]
+        assert parameters["unet"] == latent_diffusion.unet.count_params()
+
+
+def test_int8_is_smaller(bundles):
+    sizes = {p: os.path.getsize(path / "unet.tflite") for p, path in bundles.items()}
+    assert sizes["int8"] < sizes["fp16"]
+
+
+def test_a_component_that_differs_stops_the_export(latent_diffusion, bundle_spec, tmp_path):
+    with pytest.raises(ParityError, match=r"exported text_encoder differs.*wanted are\s+200\.0 dB"):
+        write_bundle(latent_diffusion, tmp_path / "b", bundle_spec("int8", min_psnr_db=200.0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_export_leaves_the_old_bundle(
+    latent_diffusion, bundle_spec, bundles, tmp_path, monkeypatch
+):
+    old = tmp_path / "bundle"
+    bundles["int8"].rename(old)  # Lent, not copied: it goes back below.
+    try:
+
+        def broken(graph, precision):
+            raise tf.errors.ResourceExhaustedError(None, None, "no memory")
+
+        monkeypatch.setattr(bundle_writer, "convert", broken)
+        with pytest.raises(tf.errors.ResourceExhaustedError):
+            write_bundle(latent_diffusion, old, bundle_spec("fp16"))
+        assert Bundle.open(old).manifest.precision == "int8"
+        assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    finally:
+        old.rename(bundles["int8"])
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(latent_diffusion, bundle_spec, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="not a bundle"):
+        write_bundle(latent_diffusion, tmp_path, bundle_spec("fp16"))
+    assert (tmp_path / "thesis.txt").exists()
