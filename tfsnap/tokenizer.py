@@ -158,7 +158,7 @@ def split_words(text: str) -> list[str]:
     start = 0
     while start < len(text):
         end = _word_end(text, start)
-        if not text[start].isspace():
+        if _kind(text[start]) != "space":
             words.append(text[start:end])
         start = end
     return words
@@ -176,7 +176,9 @@ def _word_end(text: str, start: int) -> int:
 
 
 def _kind(character: str) -> str:
-    if character.isspace():
+    # The lone iota subscript is lost like a blank: CLIP's patterns ignore case, which makes it
+    # neither a letter (it is a mark) nor anything but a letter (its capital is one).
+    if character.isspace() or character == "\u0345":
         return "space"
     return {"L": "letter", "N": "number"}.get(unicodedata.category(character)[0], "other")
 
@@ -302,9 +304,7 @@ def _join(symbols: list[str], pair: tuple[str, str]) -> list[str]:
 
 def _read_merges(path: pathlib.Path) -> list[tuple[str, str]]:
     if not path.is_file():
-        raise FileNotFoundError(
-            f"No BPE merges at {path}: fetch them with tools/prepare_data.py --dataset=merges"
-        )
+        raise FileNotFoundError(f"No BPE merges at {path}: fetch them with tools/prepare_data.py")
     try:
         lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:

@@ -13,7 +13,7 @@ import pathlib
 import sys
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.metrics.retrieval import embed_captions, embed_images, retrieval
@@ -88,6 +88,7 @@ def _evaluate() -> dict:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
     try:
         report = _evaluate()
     except (

@@ -8,7 +8,7 @@ with Keras on a real picture's inputs, and one that differs too much stops the e
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.export.bundle_writer import BundleSpec, write_bundle
@@ -34,6 +34,7 @@ _MIN_PSNR = flags.DEFINE_float(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
     try:
         spec = BundleSpec(
             name=_NAME.value,

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 
 import tqdm
-from absl import app, flags
+from absl import app, flags, logging
 
 from tfsnap.data.examples import DATASETS
-from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.data.fetch import EMOJI_TARBALLS, FetchError, fetch_merges, fetch_tarball
 
 _DATASET = flags.DEFINE_enum("dataset", "emoji", DATASETS, "Which data set.")
 _RESOLUTION = flags.DEFINE_integer("resolution", 64, "Side of the square pictures, in pixels.", 1)
@@ -36,14 +36,14 @@ def _progress() -> Callable[[int, int], None]:
                 bar.close()
 
         return show
-    printed = time.monotonic()
+    printed, out = time.monotonic(), sys.stdout  # Kept: the builder silences TFDS's own printing.
 
     def line(done: int, total: int) -> None:
         nonlocal printed
         now = time.monotonic()
         if now - printed > _SECONDS_BETWEEN_LINES or done == total:
             printed = now
-            print(f"drawing: {done}/{total} pictures", flush=True)
+            print(f"drawing: {done}/{total} pictures", file=out, flush=True)
 
     return line
 
@@ -51,10 +51,13 @@ def _progress() -> Callable[[int, int], None]:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that it is to create.
     try:
         from tfsnap.data import emoji  # Here, so that --help does not wait for TensorFlow.
 
-        fetch_merges(data_dir=_DATA_DIR.value)
+        for tarball in EMOJI_TARBALLS:
+            print(f"fetched: {fetch_tarball(tarball, data_dir=_DATA_DIR.value)}", flush=True)
+        print(f"fetched: {fetch_merges(data_dir=_DATA_DIR.value)}", flush=True)
         builder = emoji.prepare(
             resolution=_RESOLUTION.value, data_dir=_DATA_DIR.value, progress=_progress()
         )

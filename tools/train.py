@@ -10,7 +10,7 @@ command line; the resolved config is saved as `config.json` in the workdir.
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
@@ -32,6 +32,7 @@ _STRATEGY = flags.DEFINE_enum(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
     values = _CONFIG.value.to_dict()
     workdir = pathlib.Path(_WORKDIR.value)
     try:

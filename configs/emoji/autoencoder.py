@@ -16,13 +16,15 @@ from tfsnap.training.jobs.inputs import DataConfig
 
 VARIANTS = {
     "full": AutoencoderJob(
-        model=AutoencoderConfig(channels=(64, 128, 192), groups=32),
+        model=AutoencoderConfig(channels=(64, 128, 128), groups=32, resnets=1),
         data=DataConfig(resolution=64),
         training=TrainingConfig(
-            steps=20_000,
+            steps=8_000,
             batch_size=64,
-            optimizer=OptimizerConfig(learning_rate=4e-4, warmup_steps=500),
+            log_every=100,
+            checkpoint_every=1_000,
             preview_every=2_000,
+            optimizer=OptimizerConfig(learning_rate=4e-4, warmup_steps=500),
         ),
     ),
     "demo": AutoencoderJob(

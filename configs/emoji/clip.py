@@ -10,7 +10,6 @@ import ml_collections
 
 from configs.emoji.subset import demo_data
 from tfsnap.config import ClipConfig, ClipImageConfig, ClipTextConfig
-from tfsnap.data.augment import AugmentConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import ClipJob
 from tfsnap.training.jobs.inputs import DataConfig
@@ -18,15 +17,17 @@ from tfsnap.training.jobs.inputs import DataConfig
 VARIANTS = {
     "full": ClipJob(
         model=ClipConfig(
-            text=ClipTextConfig(context_length=32, width=256, layers=6, heads=4),
+            text=ClipTextConfig(context_length=32, width=192, layers=4, heads=4),
             image=ClipImageConfig(resolution=64, patch=8, width=256, layers=6, heads=4),
             embedding_width=256,
         ),
-        data=DataConfig(resolution=64, augment=AugmentConfig(translation=0.05, zoom=0.05)),
+        data=DataConfig(resolution=64),
         training=TrainingConfig(
-            steps=10_000,
+            steps=2_000,
             batch_size=512,
-            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=500, weight_decay=0.1),
+            log_every=100,
+            checkpoint_every=500,
+            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=200, weight_decay=0.2),
         ),
     ),
     "demo": ClipJob(

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.objectives.autoencode import Autoencode
-from tfsnap.objectives.base import Draws
+from tfsnap.objectives.base import Draws, normal_from_bits
 from tfsnap.objectives.contrastive import Contrastive
 from tfsnap.objectives.denoise import Denoise
 
@@ -146,3 +146,11 @@ def test_draws_are_standard_normal_and_independent():
     assert abs(np.corrcoef(a[:, 0], a[:, 1])[0, 1]) < 0.015
     other = Draws(seed=tf.constant([3, 12]), rows=50_000).normal([2], stream=0).numpy()
     assert abs(np.corrcoef(a.ravel(), other.ravel())[0, 1]) < 0.01
+
+
+def test_draws_are_finite_at_both_ends_and_symmetric():
+    lowest, middle, highest = normal_from_bits(tf.constant([0, 2**31, 2**32 - 1], tf.uint32)).numpy()
+    assert np.isfinite([lowest, highest]).all()
+    assert lowest == pytest.approx(-highest, rel=1e-3)
+    assert highest > 5.0
+    assert middle == pytest.approx(0.0, abs=1e-6)

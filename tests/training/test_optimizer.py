@@ -56,7 +56,8 @@ def test_optimizer_state_is_named_by_address():
 
 def test_average_warms_up_then_decays():
     w = tf.Variable([0.0], name="net/dense/kernel")
-    average = WeightAverage([w], decay=0.5)
+    average = WeightAverage([w, tf.Variable(1.0, name="logit_scale")], decay=0.5)
+    assert set(average.variables) == {"dense.kernel", "logit_scale"}
     expected = 0.0
     for step in range(20):
         w.assign([float(step)])

@@ -71,4 +71,4 @@ class Augmenter:
                     "width_translations": shifts[:, 1:],
                 },
             )
-        return images
+        return tf.clip_by_value(images, 0.0, _WHITE)  # Interpolation rounds past the ends.

@@ -1,8 +1,8 @@
 """Captions of emoji: one canonical wording, and others for training.
 
 The canonical caption is "label[, tone], style style": "thumbs up, dark skin tone, noto style" or
-"purple heart, fluent 3d style". The others vary what the thing is called (its label, one of its tags,
-both), the order of the parts and the words between them.
+"purple heart, fluent 3d style". The others vary what the thing is called (its label, one of its
+tags, both), the order of the parts and the words between them.
 """
 
 import hashlib

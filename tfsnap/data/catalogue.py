@@ -17,7 +17,8 @@ import dataclasses
 import json
 import pathlib
 import tarfile
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tfsnap.data import fetch
@@ -161,7 +162,9 @@ def _read_svg_package(tarball: pathlib.Path) -> dict[str, Drawing]:
             width=icon.get("width", icons.get("width", 16)),
             height=icon.get("height", icons.get("height", 16)),
         )
-        for code, icon in ((code, icons["icons"].get(name)) for code, name in names.items())
+        for code, icon in (
+            (code, icons["icons"].get(names[code])) for code in _qualified_last(names)
+        )
         if icon
     }
 
@@ -169,9 +172,15 @@ def _read_svg_package(tarball: pathlib.Path) -> dict[str, Drawing]:
 def _read_bitmaps(tarball: pathlib.Path) -> dict[str, Drawing]:
     """Maps normalized code points to the bitmaps of a package of image files."""
     files = _read_files(tarball, lambda name: name.endswith(".webp"))
-    # In this order a fully qualified spelling, the longer one, replaces any other.
-    names = sorted(files, key=len)
-    return {normalize(pathlib.PurePath(name).stem): Drawing(bitmap=files[name]) for name in names}
+    return {
+        normalize(pathlib.PurePath(name).stem): Drawing(bitmap=files[name])
+        for name in _qualified_last(files)
+    }
+
+
+def _qualified_last(names: Iterable[str]) -> list[str]:
+    """The order in which a fully qualified spelling, the longest, replaces any other."""
+    return sorted(names, key=lambda name: (len(name), name))
 
 
 def _read_json(tarball: pathlib.Path, names: list[str]) -> list[Any]:
@@ -182,7 +191,7 @@ def _read_json(tarball: pathlib.Path, names: list[str]) -> list[Any]:
         raise fetch.FetchError(f"{tarball} has no {error}: delete it and run again") from error
 
 
-def _read_files(tarball: pathlib.Path, wanted) -> dict[str, bytes]:
+def _read_files(tarball: pathlib.Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     try:
         with tarfile.open(tarball, "r:gz") as archive:
             return {
@@ -190,7 +199,7 @@ def _read_files(tarball: pathlib.Path, wanted) -> dict[str, bytes]:
                 for member in archive
                 if member.isfile() and wanted(member.name)
             }
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise fetch.FetchError(
             f"{tarball} is not a readable tarball ({error}): delete it and run again"
         ) from error

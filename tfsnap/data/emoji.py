@@ -1,13 +1,17 @@
 """The TFDS builder of the emoji data set."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
+import io
 import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from tfsnap.data import fetch
 from tfsnap.data.captions import STYLES, canonical_caption
@@ -15,7 +19,7 @@ from tfsnap.data.catalogue import GROUPS, Picture, read_catalogue
 from tfsnap.data.render import render
 from tfsnap.data.splits import SPLITS, assign_splits
 
-_THREADS = 2  # Decoding of bitmaps runs beside drawing; the drawing itself holds Python's lock.
+_THREADS = 2  # Bitmaps are decoded beside the drawing, which itself holds Python's lock.
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -40,16 +44,17 @@ class Emoji(tfds.core.GeneratorBasedBuilder):
     """13,742 emoji in four styles, with captions.
 
     Art and labels come from npm, see `tfsnap.data.fetch`; which of it is used is stated in
-    `tfsnap.data.catalogue`, and the splits in `tfsnap.data.splits`. The same versions of packages give
-    the same bytes.
+    `tfsnap.data.catalogue`, and the splits in `tfsnap.data.splits`. The same versions of packages
+    give the same bytes.
 
     Args:
+      data_dir: see `tfsnap.data.fetch.data_root`; TFDS's own default is not used.
       progress: called with the number of pictures drawn so far and the number of all.
-      **kwargs: see `tfds.core.GeneratorBasedBuilder`; `config` is an `EmojiConfig` of any resolution
-        or the name of one of those listed, "64px".
+      **kwargs: see `tfds.core.GeneratorBasedBuilder`; `config` is an `EmojiConfig` of any
+        resolution or the name of one of those listed, "64px".
 
     Example:
-      >>> builder = Emoji(config=EmojiConfig(resolution=48), data_dir="~/.cache/tfsnap")
+      >>> builder = Emoji(config=EmojiConfig(resolution=48))
       >>> builder.download_and_prepare()
       >>> dataset = builder.as_dataset(split="train")
     """
@@ -57,8 +62,15 @@ class Emoji(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [EmojiConfig(resolution=side) for side in (64, 32, 128, 256)]  # noqa: RUF012
 
-    def __init__(self, *, progress: Callable[[int, int], None] | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        *,
+        data_dir: str | os.PathLike | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **kwargs: Any,
+    ):
+        # TFDS would write to a folder called "~".
+        super().__init__(data_dir=fetch.data_root(data_dir), **kwargs)
         self._progress = progress
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -97,30 +109,52 @@ class Emoji(tfds.core.GeneratorBasedBuilder):
             for split in SPLITS
         }
 
+    def _download_and_prepare(self, dl_manager: Any, **kwargs: Any) -> None:
+        super()._download_and_prepare(dl_manager, **kwargs)
+        for shard in sorted(pathlib.Path(self.data_path).glob("*.tfrecord*")):
+            _sort_features(shard)
+
     def _generate_examples(
         self, pictures: list[Picture], drawn: "_Counter"
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         side = self.builder_config.resolution
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            images = pool.map(lambda picture: render(picture.drawing, resolution=side), pictures)
+            images = pool.map(lambda picture: _png(picture, side), pictures)
             for picture, image in zip(pictures, images, strict=True):
                 words, style = picture.words, picture.style
-                yield (
-                    picture.key,
-                    {
-                        "image": image,
-                        "caption": canonical_caption(
-                            label=words.label, tone=words.tone, style=style
-                        ),
-                        "label": words.label,
-                        "tags": list(words.tags),
-                        "group": words.group,
-                        "style": style,
-                        "tone": words.tone,
-                        "code_point": words.code_point,
-                    },
-                )
+                caption = canonical_caption(label=words.label, tone=words.tone, style=style)
+                features = {
+                    "image": image,
+                    "caption": caption,
+                    "label": words.label,
+                    "tags": list(words.tags),
+                    "group": words.group,
+                    "style": style,
+                    "tone": words.tone,
+                    "code_point": words.code_point,
+                }
+                yield picture.key, features
                 drawn.add_one()
+
+
+def _png(picture: Picture, resolution: int) -> io.BytesIO:
+    """Encoded here and not by TFDS, which would do it in the thread that everything waits for."""
+    file = io.BytesIO()
+    Image.fromarray(render(picture.drawing, resolution=resolution)).save(file, "PNG")
+    file.seek(0)
+    return file
+
+
+def _sort_features(shard: pathlib.Path) -> None:
+    """Writes the records again, with their features in alphabetical order.
+
+    TFDS leaves that order to protobuf, which changes it from process to process.
+    """
+    records = [bytes(record) for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()]
+    with tf.io.TFRecordWriter(os.fspath(shard)) as writer:
+        for record in records:
+            example = tf.train.Example.FromString(record)
+            writer.write(example.SerializeToString(deterministic=True))
 
 
 class _Counter:
@@ -148,7 +182,8 @@ def prepare(
     Args:
       resolution: side length in pixels.
       data_dir: see `tfsnap.data.fetch.data_root`.
-      progress: called with the number of pictures drawn so far and the number of all.
+      progress: called with the number of pictures drawn so far and the number of all; without it
+        TFDS shows bars of its own. What it prints to `sys.stdout` is lost.
 
     Returns:
       The builder, ready for `as_dataset`.
@@ -160,10 +195,22 @@ def prepare(
     builder = Emoji(
         # TFDS refuses a config made here under the name of one that the class lists.
         config=Emoji.builder_configs.get(f"{resolution}px") or EmojiConfig(resolution=resolution),
-        data_dir=fetch.data_root(data_dir),
+        data_dir=data_dir,
         progress=progress,
     )
     if not builder.is_prepared():
         config = tfds.download.DownloadConfig(try_download_gcs=False)
-        builder.download_and_prepare(download_config=config)
+        with _quiet_tfds() if progress else contextlib.nullcontext():
+            builder.download_and_prepare(download_config=config)
     return builder
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Silences what TFDS prints and draws, where the caller shows the progress."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()

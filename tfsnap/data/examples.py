@@ -4,17 +4,22 @@ import dataclasses
 import difflib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tfsnap.config import Config
-from tfsnap.data.captions import caption_variants
+from tfsnap.data import captions
 from tfsnap.tokenizer import Tokenizer
 
 DATASETS = ("emoji",)
+
+_READ_TOGETHER = 1024
+
+# What each field of a `Subset` filters.
+_FILTERS = {"labels": "label", "groups": "group", "styles": "style", "tones": "tone"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +98,8 @@ def load_examples(
 
     Raises:
       FetchError: the data set cannot be fetched.
-      ValueError: an argument is out of range, or `subset` names what no picture of the data set has,
-        or nothing of the split is in it.
+      ValueError: an argument is out of range, or `subset` names what no picture of the data set
+        has, or nothing of the split is in it.
 
     Example:
       >>> few = Subset(labels=("thumbs up", "red heart"), styles=("noto", "twemoji"))
@@ -106,13 +111,16 @@ def load_examples(
     from tfsnap.data import emoji
 
     builder = emoji.prepare(resolution=resolution, data_dir=data_dir, progress=progress)
+    _check_split(split, list(builder.info.splits))
+    rows = _read_rows(builder, split)
     subset = subset or Subset()
-    rows = [row for row in _rows(builder, split) if _selected(row, subset)]
-    if not rows:
-        _check_names(subset, list(_rows(builder, "all")))
+    if _strangers(subset, rows):  # They may be in another split.
+        _check_names(subset, _read_rows(builder, "+".join(builder.info.splits)))
+    chosen = [row for row in rows if _selected(row, subset)]
+    if not chosen:
         raise ValueError(f"No picture of the split {split!r} is in {subset}: choose a wider one")
     return _examples(
-        sorted(rows, key=lambda row: row["key"]),
+        sorted(chosen, key=lambda row: row["key"]),
         group_names=tuple(builder.info.features["group"].names),
         variants=caption_variants,
         seed=seed,
@@ -120,67 +128,92 @@ def load_examples(
 
 
 def tokenize_captions(examples: Examples, tokenizer: Tokenizer) -> np.ndarray:
-    """Tokenizes all caption variants.
+    """Tokenizes all captions of all examples.
+
+    Args:
+      examples: N examples with V captions each.
+      tokenizer: its context length is T.
 
     Returns:
-      int32 [N, V, T], T being the tokenizer's context length.
+      int32 [N, V, T].
     """
-    rows = [tokenizer(list(variants)) for variants in examples.captions]
-    return np.stack(rows).astype(np.int32)
+    variants = len(examples.captions[0])
+    flat = [caption for captions_ in examples.captions for caption in captions_]
+    return tokenizer(flat).reshape(len(examples), variants, -1)  # [N, V, T]
 
 
-def _rows(builder: Any, split: str) -> Iterator[dict[str, Any]]:
-    """The examples of a split as TFDS stores them, with pictures still encoded."""
+def _read_rows(builder: Any, split: str) -> list[dict[str, Any]]:
+    """Reads a split's features as Python values, the pictures still encoded."""
     import tensorflow_datasets as tfds
 
-    dataset = builder.as_dataset(
-        split=split, decoders={"image": tfds.decode.SkipDecoding()}, shuffle_files=False
-    )
-    features = builder.info.features
-    for row in tfds.as_numpy(dataset):
-        style = features["style"].int2str(int(row["style"]))
-        code_point = row["code_point"].decode()
-        yield {
-            "key": f"{code_point}/{style.replace(' ', '-')}",
-            "image": row["image"],
-            "label": row["label"].decode(),
-            "tags": [tag.decode() for tag in row["tags"]],
-            "group": int(row["group"]),
-            "group_name": features["group"].int2str(int(row["group"])),
-            "style": style,
-            "tone": row["tone"].decode(),
-        }
+    # In batches, because every element costs TFDS a round trip through Python.
+    dataset = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    batches = tfds.as_numpy(dataset.ragged_batch(_READ_TOGETHER))
+    return [row for batch in batches for row in _batch_rows(batch, builder.info.features)]
+
+
+def _batch_rows(batch: dict[str, Any], features: Any) -> list[dict[str, Any]]:
+    def text(name: str) -> list[str]:
+        return [value.decode() for value in batch[name]]
+
+    def names(name: str) -> list[str]:
+        return [features[name].names[number] for number in batch[name]]
+
+    columns = {
+        "image": batch["image"],
+        "label": text("label"),
+        "tags": [[tag.decode() for tag in tags] for tags in batch["tags"].to_list()],
+        "group": names("group"),
+        "style": names("style"),
+        "tone": text("tone"),
+        "key": [
+            f"{code_point}/{style.replace(' ', '-')}"
+            for code_point, style in zip(text("code_point"), names("style"), strict=True)
+        ],
+    }
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _selected(row: dict[str, Any], subset: Subset) -> bool:
-    filters = {
-        "label": subset.labels,
-        "group_name": subset.groups,
-        "style": subset.styles,
-        "tone": subset.tones,
-    }
-    return all(wanted is None or row[field] in wanted for field, wanted in filters.items())
+    filters = ((getattr(subset, plural), row[name]) for plural, name in _FILTERS.items())
+    return all(wanted is None or value in wanted for wanted, value in filters)
+
+
+def _check_split(split: str, known: list[str]) -> None:
+    for name in split.split("+"):
+        if name not in known:
+            raise ValueError(f"split is {name!r}; it must be one of {sorted(known)}")
+
+
+def _strangers(subset: Subset, rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The field and the name of everything in `subset` that none of the rows bears."""
+    return [
+        (singular, name)
+        for plural, singular in _FILTERS.items()
+        for name in getattr(subset, plural) or ()
+        if all(row[singular] != name for row in rows)
+    ]
 
 
 def _check_names(subset: Subset, rows: list[dict[str, Any]]) -> None:
-    """Raises ValueError for the first name in the subset that no picture has."""
-    fields = {"labels": "label", "groups": "group_name", "styles": "style", "tones": "tone"}
-    for filter_name, field in fields.items():
-        known = sorted({row[field] for row in rows})
-        for name in getattr(subset, filter_name) or ():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=3)
-                hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise ValueError(f"No picture has {name!r} among its {filter_name}{hint}")
+    """Raises for the first name in `subset` that no picture bears."""
+    for field, name in _strangers(subset, rows):
+        near = difflib.get_close_matches(name, {row[field] for row in rows}, n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(map(repr, near))}?" if near else "check the spelling"
+        raise ValueError(f"No picture has the {field} {name!r}: {hint}")
 
 
 def _examples(
     rows: list[dict[str, Any]], *, group_names: tuple[str, ...], variants: int, seed: int
 ) -> Examples:
+    def column(name: str) -> tuple[str, ...]:
+        return tuple(row[name] for row in rows)
+
     return Examples(
         images=np.stack([np.asarray(Image.open(io.BytesIO(row["image"]))) for row in rows]),
         captions=tuple(
-            caption_variants(
+            captions.caption_variants(
                 label=row["label"],
                 tags=row["tags"],
                 tone=row["tone"],
@@ -190,10 +223,10 @@ def _examples(
             )
             for row in rows
         ),
-        groups=np.array([row["group"] for row in rows], np.int32),
+        groups=np.array([group_names.index(row["group"]) for row in rows], np.int32),
         group_names=group_names,
-        keys=tuple(row["key"] for row in rows),
-        labels=tuple(row["label"] for row in rows),
-        styles=tuple(row["style"] for row in rows),
-        tones=tuple(row["tone"] for row in rows),
+        keys=column("key"),
+        labels=column("label"),
+        styles=column("style"),
+        tones=column("tone"),
     )

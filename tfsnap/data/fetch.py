@@ -5,6 +5,7 @@ verified, and is not fetched again while it is intact: a rerun continues where a
 Without a network, put the files into the folder by hand; their names are those of `Tarball.file`.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 
 _OFFLINE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH",
             "Temporary failure", "Failed to establish", "Connection", "timed out")  # fmt: skip
@@ -96,8 +98,9 @@ def fetch_tarball(tarball: Tarball, *, data_dir: str | os.PathLike | None = None
     name = f"{tarball.package}@{tarball.version}"
     by_hand = f"or put {tarball.file} into {target.parent}"
     if shutil.which("npm") is None:
+        state = f"{target} is corrupt" if target.exists() else f"There is no {target}"
         raise FetchError(
-            f"npm is needed to fetch {name} and is not on the PATH: install it "
+            f"{state}, and npm, which fetches it, is not on the PATH: install npm "
             f"(apt-get install npm), {by_hand}"
         )
     with _partial_folder(target.parent) as folder:
@@ -152,14 +155,11 @@ def _downloads(data_dir: str | os.PathLike | None) -> pathlib.Path:
     return folder
 
 
-def _partial_folder(downloads: pathlib.Path) -> tempfile.TemporaryDirectory:
+@contextlib.contextmanager
+def _partial_folder(downloads: pathlib.Path) -> Iterator[pathlib.Path]:
     """A folder on the target's own file system, so that the last rename is atomic."""
-    return _PartialFolder(prefix="partial-", dir=downloads)
-
-
-class _PartialFolder(tempfile.TemporaryDirectory):
-    def __enter__(self) -> pathlib.Path:
-        return pathlib.Path(super().__enter__())
+    with tempfile.TemporaryDirectory(prefix="partial-", dir=downloads) as folder:
+        yield pathlib.Path(folder)
 
 
 def _run(command: list[str], folder: pathlib.Path, *, what: str, by_hand: str) -> None:
@@ -175,8 +175,8 @@ def _run(command: list[str], folder: pathlib.Path, *, what: str, by_hand: str) -
         raise FetchError(
             f"No connection to the registry to fetch {what}: run again when online, {by_hand}"
         )
-    lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
-    said = lines[0] if lines else f"exit status {done.returncode}"
+    lines = done.stderr.splitlines() or [f"exit status {done.returncode}"]
+    said = next((line for line in lines if "error" in line.lower()), lines[-1])
     raise FetchError(
         f"{command[0]} could not fetch {what} ({said}): mend that and run again, {by_hand}"
     )

@@ -1,7 +1,7 @@
 """tf.data pipelines in which the batch of a step is a pure function of the seed and the step.
 
-Nothing is carried from batch to batch: the pipeline of a run that resumes at step 1000 is built with
-`start_step=1000` and yields exactly what the interrupted run would have seen.
+Nothing is carried from batch to batch: the pipeline of a run that resumes at step 1000 is built
+with `start_step=1000` and yields exactly what the interrupted run would have seen.
 """
 
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ from tfsnap.data.source import BatchSource
 def sampling_index(groups: np.ndarray, *, resample: float, seed: int) -> np.ndarray:
     """Repeats examples of small groups so that an epoch is more evenly divided.
 
-    A group's share of the index is n^(1 - resample) over the sum of that over all groups, where n is
-    its number of examples. Every example occurs at least once, and examples of one group occur
+    A group's share of the index is n^(1 - resample) over the sum of that over all groups, where n
+    is its number of examples. Every example occurs at least once, and examples of one group occur
     equally often up to one; which ones occur once more is drawn.
 
     Args:

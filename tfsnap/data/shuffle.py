@@ -34,9 +34,7 @@ def rows_of_steps(
     return index[shuffled].astype(np.int32).reshape(steps, batch_size)
 
 
-def shuffle_index(
-    places: np.ndarray, *, seed: int, epochs: np.ndarray, size: int
-) -> np.ndarray:
+def shuffle_index(places: np.ndarray, *, seed: int, epochs: np.ndarray, size: int) -> np.ndarray:
     """Where places lie after the shuffle of their epoch: a permutation of 0 .. size - 1.
 
     Equals `tf.raw_ops.RandomIndexShuffle` with the seed (seed, epoch, 0) and four rounds: the block

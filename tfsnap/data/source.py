@@ -113,9 +113,7 @@ class BatchSource:
             for name in self.variants:
                 batch[name] = tf.gather(batch[name], chosen, axis=1, batch_dims=1)  # [B, ...]
         if self.dropout:
-            uniform = tf.random.stateless_uniform(
-                [self.batch_size], self._stream(step, _DROPOUT_STREAM), alg=_PHILOX
-            )
+            uniform = self._uniform(step, _DROPOUT_STREAM)  # [B]
             for name, row in self.null_rows.items():
                 null = tf.constant(row, batch[name].dtype)[tf.newaxis]
                 ones = [1] * (null.shape.rank - 1)
@@ -148,6 +146,18 @@ class BatchSource:
             dtype=tf.int32,
             alg=_PHILOX,
         )
+
+    def _uniform(self, step: tf.Tensor, stream: int) -> tf.Tensor:
+        """Uniform in [0, 1), float32 [B], from integer bits: floats differ between CPU and XLA."""
+        bits = tf.random.stateless_uniform(
+            [self.batch_size],
+            self._stream(step, stream),
+            minval=None,
+            maxval=None,
+            dtype=tf.uint32,
+            alg=_PHILOX,
+        )
+        return tf.cast(tf.bitwise.bitwise_and(bits, 2**23 - 1), tf.float32) * 2.0**-23
 
     def _stream(self, step: tf.Tensor, stream: int) -> tf.Tensor:
         """The stateless seed of one use of random numbers at one step."""

@@ -118,13 +118,15 @@ class ImageEncoder(keras.Model):
     def __init__(self, config: ClipImageConfig, **kwargs: Any):
         super().__init__(name="image_encoder", **kwargs)
         self.config = config
-        normal = keras.initializers.RandomNormal(stddev=config.width**-0.5)
+        normal = keras.initializers.RandomNormal  # One instance each, or both get equal numbers.
         positions = (config.resolution // config.patch) ** 2 + 1
         self.class_embedding = self.add_weight(
-            "image.class_embedding", [config.width], initializer=normal
+            "image.class_embedding", [config.width], initializer=normal(stddev=config.width**-0.5)
         )
         self.position_embedding = self.add_weight(
-            "image.position_embedding", [positions, config.width], initializer=normal
+            "image.position_embedding",
+            [positions, config.width],
+            initializer=normal(stddev=config.width**-0.5),
         )
         self.patch_embedding = keras.layers.Conv2D(
             config.width,

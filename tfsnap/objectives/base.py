@@ -53,9 +53,7 @@ class Draws:
             dtype=tf.uint32,
             alg=_PHILOX,
         )
-        # The middle of one of 2^24 equal parts of (0, 1): exact in float32, never 0 or 1.
-        uniform = (tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) + 0.5) * 2.0**-24
-        return tf.math.ndtri(self._own(uniform))
+        return normal_from_bits(self._own(bits))
 
     def integers(self, *, high: int, stream: int) -> tf.Tensor:
         """Uniform in 0 .. high - 1, int32 [rows]."""
@@ -64,6 +62,14 @@ class Draws:
             full, self._seed(stream), minval=0, maxval=high, dtype=tf.int32, alg=_PHILOX
         )
         return self._own(drawn)
+
+
+def normal_from_bits(bits: tf.Tensor) -> tf.Tensor:
+    """Standard normal numbers, float32, from uniform uint32 of the same shape; always finite."""
+    # The middle of one of 2^23 equal parts of (0, 1): one bit more and the last middle would round
+    # to 1 in float32, whose quantile is infinite.
+    uniform = (tf.cast(tf.bitwise.right_shift(bits, 9), tf.float32) + 0.5) * 2.0**-23
+    return tf.math.ndtri(uniform)
 
 
 class Objective(Protocol):

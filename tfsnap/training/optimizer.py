@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.training.config import OptimizerConfig
-from tfsnap.weights.store import address, addressed
+from tfsnap.weights.store import address
 
 # Weight decay pulls towards zero; these are offsets and scales that belong elsewhere.
 NOT_DECAYED = ("bias", "gamma", "beta", "position_embedding", "class_embedding", "logit_scale")
@@ -91,7 +91,7 @@ class WeightAverage:
     @property
     def variables(self) -> dict[str, tf.Variable]:
         """The averages by the address of the weight."""
-        return addressed(average for _, average in self._pairs)
+        return {address(variable): average for variable, average in self._pairs}
 
     def update(self, step: tf.Tensor) -> None:
         """Moves the averages towards the weights after optimizer step `step`, from 0."""

@@ -88,9 +88,9 @@ class Trainer:
             )
             self.average = WeightAverage(variables, self.config.optimizer.ema_decay)
         self.checkpoints = Checkpoints(
-            workdir / "checkpoints", self._state(), self.config.keep_checkpoints
+            workdir / "checkpoints", self.state, self.config.keep_checkpoints
         )
-        self._step = tf.function(self._distributed_step, jit_compile=self.config.jit_compile)
+        self._step = tf.function(self.global_step, jit_compile=self.config.jit_compile)
 
     def fit(self) -> pathlib.Path:
         """Trains to the last step and writes the averaged weights.
@@ -126,6 +126,16 @@ class Trainer:
         """Where the averaged weights of the finished run lie."""
         return self.workdir / WEIGHTS
 
+    @property
+    def state(self) -> dict[str, tf.Variable]:
+        """Every variable of the run by its name in checkpoints: `<part>/<address>`."""
+        parts = {
+            "model": addressed(self.model.variables),
+            "ema": self.average.variables,
+            "optimizer": optimizer_state(self.optimizer),
+        }
+        return {f"{part}/{name}": v for part, named in parts.items() for name, v in named.items()}
+
     def train_step(self, batch: Batch, step: int) -> dict[str, tf.Tensor]:
         """Runs one step on a global batch, for tests and for timing.
 
@@ -137,7 +147,16 @@ class Trainer:
             next(iter(self.strategy.experimental_distribute_dataset(data))), tf.constant(step)
         )
 
-    def _distributed_step(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
+    def global_step(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The step itself, to be traced by a `tf.function`: what every step of `fit` does.
+
+        Args:
+          batch: the examples, as the strategy distributes them.
+          step: int32 scalar, from 0.
+
+        Returns:
+          The mean loss and metrics over the global batch.
+        """
         figures = self.strategy.run(self._replica_step, args=(batch, step))
         return {
             name: self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
@@ -192,14 +211,6 @@ class Trainer:
             save_weights(self.weights_path, self.model.variables, metadata=description)
         finally:
             self.average.swap()
-
-    def _state(self) -> dict[str, tf.Variable]:
-        parts = {
-            "model": addressed(self.model.variables),
-            "ema": self.average.variables,
-            "optimizer": optimizer_state(self.optimizer),
-        }
-        return {f"{part}/{name}": v for part, named in parts.items() for name, v in named.items()}
 
 
 def save_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:

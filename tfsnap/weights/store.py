@@ -5,26 +5,18 @@ Keys never depend on the order in which layers were made, so that a network that
 the weights of the blocks that it kept, and nothing else.
 """
 
-import json
 import os
-import pathlib
-import tempfile
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import tensorflow as tf
 
+from tfsnap.weights.tensors import (
+    WeightFileError as WeightFileError,  # Here too for those who load weights.
+)
+from tfsnap.weights.tensors import WeightMismatchError, load_tensors, save_tensors
+
 _LISTED = 8  # How many names of each kind a mismatch lists.
-
-
-class WeightMismatchError(ValueError):
-    """A file's tensors are not the model's: the message lists every kind of difference."""
-
-
-class WeightFileError(ValueError):
-    """A file is missing, truncated, or not safetensors."""
 
 
 def address(variable: tf.Variable) -> str:
@@ -45,56 +37,6 @@ def addressed(variables: Iterable[tf.Variable]) -> dict[str, tf.Variable]:
             raise ValueError(f"two weights are called {key!r}; layer names must be unique")
         found[key] = variable
     return dict(sorted(found.items()))
-
-
-def save_tensors(
-    path: str | os.PathLike,
-    tensors: Mapping[str, np.ndarray],
-    metadata: Mapping[str, object] | None = None,
-) -> None:
-    """Writes tensors to a safetensors file, atomically.
-
-    Args:
-      path: file to write; an existing one is replaced only once the new one is complete.
-      tensors: arrays by name.
-      metadata: JSON values by name, stored in the header.
-    """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = {key: json.dumps(value) for key, value in (metadata or {}).items()}
-    contiguous = {key: np.asarray(value, order="C") for key, value in tensors.items()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        safetensors.numpy.save_file(contiguous, temporary, header)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """Reads a safetensors file written by `save_tensors`.
-
-    Returns:
-      Arrays by name, and the metadata.
-
-    Raises:
-      WeightFileError: the file is missing, truncated or not safetensors.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise WeightFileError(f"{path}: no such weight file")
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        size = path.stat().st_size
-        raise WeightFileError(
-            f"{path}: not a complete safetensors file ({size} bytes: {error}); fetch it again"
-        ) from error
 
 
 def _differences(

@@ -38,6 +38,7 @@ class AutoencoderJob(Config):
     """
 
     label: ClassVar[str] = "autoencoder"
+    measured: ClassVar[bool] = True  # Its description needs the trained network.
 
     model: AutoencoderConfig = AutoencoderConfig()
     data: DataConfig = DataConfig()
@@ -54,8 +55,12 @@ class AutoencoderJob(Config):
     def _examples(self) -> Examples:
         return self.data.load("train")
 
-    def source(self) -> BatchSource:
+    def batches(self, start_step: int) -> tf.data.Dataset:
         """See `Job`."""
+        return self.source().batches(start_step)
+
+    def source(self) -> BatchSource:
+        """The training examples and how they are drawn."""
         return BatchSource(
             tables={"image": self._examples.images},
             index=self.data.index(self._examples, self.training.seed),

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import ClipConfig, Config
@@ -47,8 +48,12 @@ class ClipJob(Config):
         """See `Job`."""
         return build_clip(self.model), Contrastive(self.label_smoothing)
 
-    def source(self) -> BatchSource:
+    def batches(self, start_step: int) -> tf.data.Dataset:
         """See `Job`."""
+        return self.source().batches(start_step)
+
+    def source(self) -> BatchSource:
+        """The training examples and how they are drawn."""
         train = self._captioned("train")
         return BatchSource(
             tables={"image": train.examples.images, "tokens": train.tokens},

@@ -8,6 +8,7 @@ import pathlib
 from typing import Any, ClassVar
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import Config, ScheduleConfig, UNetConfig
@@ -69,8 +70,12 @@ class UNetJob(Config):
         )
         return build_unet(self.model), objective
 
-    def source(self) -> BatchSource:
+    def batches(self, start_step: int) -> tf.data.Dataset:
         """See `Job`."""
+        return self.source().batches(start_step)
+
+    def source(self) -> BatchSource:
+        """The training examples and how they are drawn."""
         train = self._captioned
         return BatchSource(
             tables={"moments": self._moments, "tokens": train.tokens},
@@ -172,5 +177,5 @@ def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
     Raises:
       WeightFileError: the run is not finished, or a weight file is missing or damaged.
     """
-    unet = load_trained(pathlib.Path(workdir) / "weights.safetensors", "unet").model
-    return load_job(workdir).assemble(unet)
+    job = load_job(workdir)
+    return job.assemble(load_trained(pathlib.Path(workdir) / "weights.safetensors", "unet").model)

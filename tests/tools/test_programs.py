@@ -1,0 +1,164 @@
+"""The programs as a user types them, on a few real pictures of 16 px and for a few steps."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from tfsnap.weights.store import load_tensors
+
+ROOT = pathlib.Path(__file__).parents[2]
+SMALL = (
+    "--config.data.resolution=16",
+    "--config.training.steps=3",
+    "--config.training.batch_size=4",
+    "--config.training.checkpoint_every=2",
+    "--config.training.log_every=1",
+)
+
+
+def run(program, *arguments):
+    command = [sys.executable, str(ROOT / f"tools/{program}.py"), *arguments]
+    # On the CPU alone, so that a machine with a GPU runs the same test.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def succeed(program, *arguments):
+    result = run(program, *arguments)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def train(part, workdir, *more):
+    return run(
+        "train",
+        f"--config={ROOT}/configs/emoji/{part}.py:demo",
+        f"--workdir={workdir}",
+        *SMALL,
+        *more,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Workdirs of the three parts, trained one after another."""
+    folder = tmp_path_factory.mktemp("runs")
+    weights = [
+        f"--config.{part}={folder}/{part}/weights.safetensors" for part in ("autoencoder", "clip")
+    ]
+    more = {
+        "autoencoder": [],
+        "clip": ["--config.model.image.resolution=16"],
+        "unet": [*weights, "--config.preview_steps=1"],
+    }
+    for part, arguments in more.items():
+        result = train(part, folder / part, *arguments)
+        assert result.returncode == 0, result.stderr[-3000:]
+        (folder / f"{part}.out").write_text(result.stdout)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(runs):
+    output = succeed(
+        "export",
+        f"--workdir={runs}/unet",
+        f"--output={runs}/bundle",
+        "--precision=int8",
+        "--min_psnr=15",  # Networks of three steps are nearly noise.
+    )
+    assert "unet" in output and "dB against Keras" in output
+    return runs / "bundle"
+
+
+@pytest.mark.parametrize("part", ["autoencoder", "clip", "unet"])
+def test_training_reports_and_leaves_its_files(runs, part):
+    output = (runs / f"{part}.out").read_text()
+    assert "step 3/3" in output and "loss" in output and "left" in output
+    config = json.loads((runs / part / "config.json").read_text())
+    assert config["part"] == part
+    assert config["training"]["steps"] == 3
+    assert list((runs / part / "tensorboard").iterdir())
+    assert (runs / part / "checkpoints/step-00000003.safetensors").is_file()
+
+
+def test_the_autoencoder_measures_its_scale(runs):
+    _, about = load_tensors(runs / "autoencoder/weights.safetensors")
+    assert about["network"] == "autoencoder"
+    assert about["config"]["scale"] != 0.18215
+
+
+def test_training_again_is_done_at_once_and_another_config_is_refused(runs):
+    again = train("autoencoder", runs / "autoencoder")
+    assert again.returncode == 0 and "already trained" in again.stdout
+    other = train("autoencoder", runs / "autoencoder", "--config.training.seed=1")
+    assert other.returncode == 1
+    assert "training.seed was 0, is 1" in other.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.training.steps=0", "TrainingConfig.steps is 0; it must be at least 1"),
+        ("--config.data.dataset=coco", "dataset is 'coco'"),
+    ],
+)
+def test_a_bad_config_is_one_line(tmp_path, argument, message):
+    result = train("autoencoder", tmp_path, argument)
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("train: ")
+    assert message in result.stderr
+
+
+def test_a_missing_autoencoder_is_one_line(tmp_path):
+    result = train("unet", tmp_path, "--config.autoencoder=nowhere", "--config.clip=nowhere")
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1] == "train: nowhere: no such weight file"
+
+
+def test_generate_and_benchmark_with_the_exported_bundle(bundle, tmp_path):
+    picture = tmp_path / "x.png"
+    succeed(
+        "generate",
+        f"--bundle={bundle}",
+        "--prompt=panda, noto style",
+        "--steps=2",
+        f"--output={picture}",
+    )
+    assert Image.open(picture).size == (16, 16)
+    succeed(
+        "benchmark",
+        f"--bundle={bundle}",
+        "--threads=2",
+        "--steps=2",
+        "--runs=3",
+        f"--json={tmp_path / 'r.json'}",
+    )
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert set(report["components"]) == {"text_encoder", "unet", "decoder"}
+    assert report["evaluations"] == 4
+
+
+def test_evaluate_keras_and_the_bundle(runs, bundle, tmp_path):
+    arguments = [f"--workdir={runs}/unet", "--count=4", "--steps=2", "--split=validation+holdout"]
+    reports = []
+    for more in ([], [f"--bundle={bundle}"]):
+        succeed("evaluate", *arguments, *more, f"--json={tmp_path / 'e.json'}")
+        reports.append(json.loads((tmp_path / "e.json").read_text()))
+    keras, int8 = reports
+    assert keras["count"] == int8["count"] == 4
+    assert keras["chance"] == pytest.approx(1 / 312)
+    # The same noise and nearly the same networks give nearly the same score.
+    assert keras["clip_score"] == pytest.approx(int8["clip_score"], abs=0.2)
+
+
+def test_exporting_something_else_is_one_line(runs, tmp_path):
+    result = run("export", f"--workdir={runs}/clip", f"--output={tmp_path}/b")
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].endswith("the UNet's run is wanted")
+    assert not (tmp_path / "b").exists()

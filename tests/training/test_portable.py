@@ -1,0 +1,211 @@
+"""The portable step against the trainer whose step it is. JAX runs in processes of its own."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.tiny_job import TRAINING, TinyJob
+from tfsnap.data.source import BatchSource
+from tfsnap.training.portable import compile_step
+from tfsnap.training.portable_format import (
+    TABLES,
+    Manifest,
+    load_state,
+    load_tables,
+    save_tables,
+)
+from tfsnap.training.strategy import make_strategy
+from tfsnap.training.trainer import Trainer
+from tfsnap.weights.archive import load_trained
+from tfsnap.weights.store import load_tensors, save_tensors
+
+ROOT = Path(__file__).parents[2]
+FINAL = f"checkpoints/step-{TRAINING.steps:08d}.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class TinyTableJob(TinyJob):
+    """Draws its batches from tables, as the real jobs do."""
+
+    def source(self):
+        rng = np.random.default_rng(0)
+        return BatchSource(
+            tables={
+                "moments": rng.standard_normal([20, 4, 4, 8]).astype(np.float16),
+                "tokens": rng.integers(0, 32, [20, 3, 4]).astype(np.int32),
+            },
+            index=np.arange(20).repeat(2)[3:],
+            batch_size=self.training.batch_size,
+            seed=5,
+            variants=("tokens",),
+            null_rows={"tokens": np.zeros([4], np.int32)},
+            dropout=0.2,
+        )
+
+    def batches(self, start_step):
+        return self.source().batches(start_step)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of the trainer, with checkpoints of steps 3 and 6, and the loss of each step."""
+    workdir = tmp_path_factory.mktemp("trained")
+    trainer = Trainer(TinyTableJob(), workdir=workdir, strategy=make_strategy("one"))
+    step, losses = trainer._step, []
+
+    def recorded(batch, number):
+        figures = step(batch, number)
+        losses.append(float(figures["loss"]))
+        return figures
+
+    trainer._step = recorded
+    trainer.fit()
+    return workdir, losses
+
+
+@pytest.fixture(scope="module")
+def step(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("step")
+    compile_step(TinyTableJob(), output=folder, workdir=folder / "none")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_step(tmp_path_factory):
+    """Calls the program; what JAX compiled once, it finds again."""
+    cache = tmp_path_factory.mktemp("jax")
+
+    def run(*arguments):
+        environment = {
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # Compiled quickly, run a few times.
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        return subprocess.run(
+            [sys.executable, "tools/run_step.py", *map(str, arguments)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def assert_same_state(path, expected_path):
+    found, expected = load_tensors(path)[0], load_tensors(expected_path)[0]
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name].dtype == value.dtype, name
+        np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+
+
+def figures(workdir):
+    return [json.loads(line) for line in (workdir / "figures.jsonl").read_text().splitlines()]
+
+
+def test_the_runner_takes_the_trainers_steps(trained, step, run_step, tmp_path):
+    reference, losses = trained
+    done = run_step(step, f"--workdir={tmp_path}", "--steps_per_call=2", "--checkpoint_every=0")
+    assert done.returncode == 0, done.stderr
+    lines = figures(tmp_path)
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    means = np.reshape(losses, [3, 2]).mean(axis=1)
+    np.testing.assert_allclose([line["loss"] for line in lines], means, rtol=1e-4)
+    assert means[0] != pytest.approx(means[1], rel=1e-3)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [Path(FINAL).name]
+    assert_same_state(tmp_path / FINAL, reference / FINAL)
+    weights, expected = (
+        load_trained(w / "weights.safetensors", "unet") for w in (tmp_path, reference)
+    )
+    assert weights.about == expected.about
+    for one, other in zip(weights.model.variables, expected.model.variables, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4, err_msg=one.name)
+
+
+def test_checkpoints_go_back_and_forth(trained, step, run_step, tmp_path):
+    reference, _ = trained
+    middle = "checkpoints/step-00000003.safetensors"
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(reference / middle, tmp_path / middle)
+    done = run_step(step, f"--workdir={tmp_path}", "--steps=2", "--export_dtype=float16")
+    assert done.returncode == 0, done.stderr
+    assert "Stopped at step 5 of 6" in done.stdout
+    assert not (tmp_path / "weights.safetensors").exists()
+    tensors, about = load_tensors(tmp_path / "ema.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float16)}
+    assert about["step"] == 5
+    assert about["network"] == "unet"
+    Trainer(TinyTableJob(), workdir=tmp_path, strategy=make_strategy("one")).fit()
+    assert_same_state(tmp_path / FINAL, reference / FINAL)
+
+
+def test_averages_alone_finish_a_run(trained, step, run_step, tmp_path):
+    reference, _ = trained
+    tensors, _ = load_tensors(reference / "weights.safetensors")
+    half = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+    save_tensors(tmp_path / "ema.safetensors", half, {"step": TRAINING.steps})
+    done = run_step(step, f"--workdir={tmp_path}", f"--adopt={tmp_path / 'ema.safetensors'}")
+    assert done.returncode == 0, done.stderr
+    Trainer(TinyTableJob(), workdir=tmp_path, strategy=make_strategy("one")).fit()
+    finished, about = load_tensors(tmp_path / "weights.safetensors")
+    assert about["network"] == "unet"
+    for name, tensor in half.items():
+        np.testing.assert_array_equal(finished[name], tensor.astype(np.float32), err_msg=name)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(step, run_step, tmp_path):
+    spoiled = tmp_path / "step"
+    shutil.copytree(step, spoiled)
+    tensors, about = load_tensors(spoiled / TABLES)
+    tensors["moments"][:] = np.nan
+    save_tensors(spoiled / TABLES, tensors, about)
+    done = run_step(spoiled, f"--workdir={tmp_path / 'run'}", "--steps_per_call=2")
+    assert done.returncode == 1
+    assert "run_step: the loss of step 1 is not finite" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_folder_without_a_step_is_one_clear_line(run_step, tmp_path):
+    done = run_step(tmp_path, f"--workdir={tmp_path}")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"run_step: {tmp_path} holds no training step")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_state_travels_light_and_arrives_whole(step):
+    manifest, stored = Manifest.load(step), load_tensors(step / "state.safetensors")[0]
+    assert not any(name.startswith(("ema/", "optimizer/")) for name in stored)
+    trainer = Trainer(TinyTableJob(), workdir=step / "none", strategy=make_strategy("one"))
+    state = load_state(step, manifest)
+    for name, variable in trainer.state.items():
+        np.testing.assert_array_equal(state[name], variable, err_msg=name)
+    frozen = [name for name in state if name.startswith("frozen/")]
+    assert "frozen/text.layers.0.norm1.gamma" in frozen
+    assert manifest.figures == ("loss", "mse")
+
+
+def test_tables_come_back_as_they_were(tmp_path):
+    rng = np.random.default_rng(0)
+    tables = {
+        "image": rng.integers(0, 256, [5, 8, 8, 3], dtype=np.uint8),
+        "tokens": rng.integers(0, 49408, [5, 2, 4]).astype(np.int32),
+        "moments": rng.standard_normal([5, 2, 2, 8]).astype(np.float16),
+    }
+    save_tables(tmp_path, tables, np.array([0, 4, 4]))
+    found, index = load_tables(tmp_path)
+    np.testing.assert_array_equal(index, [0, 4, 4])
+    assert found.keys() == tables.keys()
+    for name, table in tables.items():
+        assert found[name].dtype == table.dtype
+        np.testing.assert_array_equal(found[name], table)

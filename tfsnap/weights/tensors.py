@@ -1,0 +1,69 @@
+"""Safetensors files, in numpy only: written whole or not at all."""
+
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+
+class WeightMismatchError(ValueError):
+    """A file's tensors are not the model's: the message lists every kind of difference."""
+
+
+class WeightFileError(ValueError):
+    """A file is missing, truncated, or not safetensors."""
+
+
+def save_tensors(
+    path: str | os.PathLike,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Writes tensors to a safetensors file, atomically.
+
+    Args:
+      path: file to write; an existing one is replaced only once the new one is complete.
+      tensors: arrays by name.
+      metadata: JSON values by name, stored in the header.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {key: json.dumps(value) for key, value in (metadata or {}).items()}
+    contiguous = {key: np.asarray(value, order="C") for key, value in tensors.items()}
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        safetensors.numpy.save_file(contiguous, temporary, header)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """Reads a safetensors file written by `save_tensors`.
+
+    Returns:
+      Arrays by name, and the metadata.
+
+    Raises:
+      WeightFileError: the file is missing, truncated or not safetensors.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise WeightFileError(f"{path}: no such weight file")
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        size = path.stat().st_size
+        raise WeightFileError(
+            f"{path}: not a complete safetensors file ({size} bytes: {error}); fetch it again"
+        ) from error

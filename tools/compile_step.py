@@ -1,0 +1,60 @@
+"""Lowers the training step of a config to StableHLO, to train where TensorFlow does not run.
+
+    tools/compile_step.py --config=configs/emoji/unet.py --output=step --half=frozen
+    tools/run_step.py step --workdir=runs/emoji/unet
+
+The folder gets the step, the training data and the first state, or that of the newest checkpoint in
+--workdir. The second command needs only jax, numpy, safetensors and Pillow.
+"""
+
+import pathlib
+import sys
+import tempfile
+
+from absl import app, flags
+from ml_collections import config_flags
+
+# Programs are run from anywhere: the repository's root holds `configs` and `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.data.fetch import FetchError
+from tfsnap.training.jobs import JOBS
+from tfsnap.training.portable import compile_step
+from tfsnap.training.trainer import TrainingError
+from tfsnap.weights.store import WeightFileError, WeightMismatchError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: a file in configs/.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Run to go on from its newest checkpoint.")
+_HALF = flags.DEFINE_multi_enum(
+    "half",
+    [],
+    ["frozen", "state"],
+    "Store in float16, to travel light: the networks that are only read, or the weights and the "
+    "optimizer's state. Repeatable.",
+)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    values = _CONFIG.value.to_dict()
+    output = pathlib.Path(_OUTPUT.value)
+    try:
+        part = values.pop("part")
+        if part not in JOBS:
+            raise ValueError(f"config.part is {part!r}; it must be one of {', '.join(JOBS)}")
+        job = JOBS[part].from_dict(values)
+        with tempfile.TemporaryDirectory() as empty:
+            workdir = pathlib.Path(_WORKDIR.value or empty)
+            manifest = compile_step(job, output=output, workdir=workdir, half=_HALF.value)
+    except (FetchError, TrainingError, WeightFileError, WeightMismatchError, ValueError) as error:
+        sys.exit(f"compile_step: {error}")
+    for file in sorted(output.iterdir()):
+        print(f"{file.stat().st_size / 1e6:8.2f} MB  {file}")
+    print(f"{len(manifest.arguments)} arguments; from step {manifest.first_step}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "output"])
+    app.run(main)

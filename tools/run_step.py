@@ -1,0 +1,90 @@
+"""Trains with a step made by tools/compile_step.py, through JAX and without TensorFlow.
+
+    tools/run_step.py step --workdir=runs/emoji/unet
+    tools/run_step.py step --workdir=runs/emoji/unet --seconds=600 --export_dtype=float16
+
+Run it again to go on where it stopped. When all steps are done, `tools/train.py` with the same
+workdir adds the previews, and the weights where they were not written here. Needs jax, numpy,
+safetensors and Pillow.
+"""
+
+import argparse
+import math
+import pathlib
+import signal
+import sys
+
+# Programs are run from anywhere: the repository's root holds `tfsnap`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.training.portable_runner import DivergedError, PortableRun, adopt_averages
+from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    whole, path = int, pathlib.Path
+    parser.add_argument("step", type=path, help="folder that tools/compile_step.py wrote")
+    parser.add_argument("--workdir", type=path, required=True, help="folder of the run")
+    parser.add_argument("--steps", type=whole, help="stop after this many; default: at the end")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
+    parser.add_argument(
+        "--steps_per_call", type=whole, help="steps between two log lines; default: the config's"
+    )
+    parser.add_argument(
+        "--checkpoint_every", type=whole, help="0: only at the end; default: the config's"
+    )
+    parser.add_argument(
+        "--export_dtype",
+        choices=["float32", "float16"],
+        help="also write the averaged weights, ema.safetensors, in this type",
+    )
+    parser.add_argument(
+        "--adopt",
+        type=path,
+        metavar="FILE",
+        help="do not train: make a checkpoint from another machine's ema.safetensors",
+    )
+    return parser.parse_args()
+
+
+def _train(args: argparse.Namespace) -> None:
+    run = PortableRun(
+        args.step,
+        workdir=args.workdir,
+        steps_per_call=args.steps_per_call,
+        checkpoint_every=args.checkpoint_every,
+    )
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    run.train(steps=args.steps, seconds=args.seconds, stopped=lambda: bool(asked))
+    if args.export_dtype:
+        path = args.workdir / "ema.safetensors"
+        run.save_averages(path, dtype=args.export_dtype, step=run.done)
+        print(f"Averaged weights: {path}")
+    if run.complete and run.manifest.description:
+        path = args.workdir / "weights.safetensors"
+        run.save_averages(path)
+        print(f"Weights: {path}")
+    elif run.complete:
+        print("All steps are done; tools/train.py measures the network and writes its weights.")
+    else:
+        print(f"Stopped at step {run.done} of {run.manifest.steps}; run this again to go on.")
+
+
+def main() -> None:
+    args = _arguments()
+    try:
+        if args.adopt:
+            step = adopt_averages(args.step, args.adopt, workdir=args.workdir)
+            print(f"Checkpoint of step {step} in {args.workdir}")
+        else:
+            _train(args)
+    except (DivergedError, WeightFileError, WeightMismatchError, ValueError) as error:
+        sys.exit(f"run_step: {error}")
+
+
+if __name__ == "__main__":
+    main()
