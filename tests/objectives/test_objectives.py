@@ -149,7 +149,9 @@ def test_draws_are_standard_normal_and_independent():
 
 
 def test_draws_are_finite_at_both_ends_and_symmetric():
-    lowest, middle, highest = normal_from_bits(tf.constant([0, 2**31, 2**32 - 1], tf.uint32)).numpy()
+    lowest, middle, highest = normal_from_bits(
+        tf.constant([0, 2**31, 2**32 - 1], tf.uint32)
+    ).numpy()
     assert np.isfinite([lowest, highest]).all()
     assert lowest == pytest.approx(-highest, rel=1e-3)
     assert highest > 5.0

@@ -137,13 +137,14 @@ def test_checkpoints_go_back_and_forth(trained, step, run_step, tmp_path):
     middle = "checkpoints/step-00000003.safetensors"
     (tmp_path / "checkpoints").mkdir()
     shutil.copy(reference / middle, tmp_path / middle)
-    done = run_step(step, f"--workdir={tmp_path}", "--steps=2", "--export_dtype=float16")
+    options = ["--steps_per_call=2", "--seconds=0", "--export_dtype=float16"]
+    done = run_step(step, f"--workdir={tmp_path}", *options)
     assert done.returncode == 0, done.stderr
-    assert "Stopped at step 5 of 6" in done.stdout
+    assert "Stopped at step 4 of 6" in done.stdout
     assert not (tmp_path / "weights.safetensors").exists()
     tensors, about = load_tensors(tmp_path / "ema.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {np.dtype(np.float16)}
-    assert about["step"] == 5
+    assert about["step"] == 4
     assert about["network"] == "unet"
     Trainer(TinyTableJob(), workdir=tmp_path, strategy=make_strategy("one")).fit()
     assert_same_state(tmp_path / FINAL, reference / FINAL)
@@ -181,6 +182,17 @@ def test_a_folder_without_a_step_is_one_clear_line(run_step, tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith(f"run_step: {tmp_path} holds no training step")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_bfloat16_computes_about_the_same(trained, step, run_step, tmp_path):
+    job, folder = TinyTableJob(), tmp_path / "step"
+    half = compile_step(job, output=folder, workdir=tmp_path / "none", precision="bfloat16")
+    assert half.arguments == Manifest.load(step).arguments  # The weights stay float32.
+    done = run_step(folder, f"--workdir={tmp_path}", "--steps=2")
+    assert done.returncode == 0, done.stderr
+    (line,) = figures(tmp_path)
+    assert line["loss"] == pytest.approx(np.mean(trained[1][:2]), rel=1e-2)
+    assert line["loss"] != pytest.approx(np.mean(trained[1][:2]), rel=1e-6)
 
 
 def test_the_state_travels_light_and_arrives_whole(step):

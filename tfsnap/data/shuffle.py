@@ -4,6 +4,8 @@
 `tfsnap.training.portable_runner`) must see the examples in the same order.
 """
 
+import functools
+
 import numpy as np
 
 ROUNDS = 4
@@ -27,53 +29,51 @@ def rows_of_steps(
     Returns:
       int32 [steps, batch_size].
     """
-    places = first_step * batch_size + np.arange(steps * batch_size, dtype=np.int64)
-    shuffled = shuffle_index(
-        places % len(index), seed=seed, epochs=places // len(index), size=len(index)
-    )
-    return index[shuffled].astype(np.int32).reshape(steps, batch_size)
+    tape = first_step * batch_size + np.arange(steps * batch_size, dtype=np.int64)
+    epochs, places = tape // len(index), tape % len(index)
+    rows = np.empty(len(tape), np.int32)
+    for epoch in np.unique(epochs):
+        here = epochs == epoch
+        rows[here] = index[epoch_order(len(index), seed, int(epoch))[places[here]]]
+    return rows.reshape(steps, batch_size)
 
 
-def shuffle_index(places: np.ndarray, *, seed: int, epochs: np.ndarray, size: int) -> np.ndarray:
-    """Where places lie after the shuffle of their epoch: a permutation of 0 .. size - 1.
+@functools.lru_cache(maxsize=2)  # A batch may span two epochs.
+def epoch_order(size: int, seed: int, epoch: int) -> np.ndarray:
+    """Where each place of an epoch lies after its shuffle: a permutation of 0 .. size - 1.
 
-    Equals `tf.raw_ops.RandomIndexShuffle` with the seed (seed, epoch, 0) and four rounds: the block
-    cipher Simon on the smallest even number of bits that holds all places, 16 at least, applied
-    until the result is a place.
+    Equals `tf.raw_ops.RandomIndexShuffle` of all places with the seed (seed, epoch, 0) and four
+    rounds: the block cipher Simon on the smallest even number of bits that holds all places, 16 at
+    least, applied until the result is a place.
 
     Args:
-      places: int64 [N], from 0 to size - 1.
+      size: number of places.
       seed: of all epochs.
-      epochs: int64 [N], the epoch of each place.
-      size: number of places in an epoch.
+      epoch: number of the epoch.
 
     Returns:
-      int64 [N].
+      int64 [size].
 
     Reference: Beaulieu et al. 2013, "The SIMON and SPECK families of lightweight block ciphers";
     Black & Rogaway 2002, "Ciphers with arbitrary finite domains" (cycle walking).
     """
-    bits = max(_MIN_BITS, int(np.ceil(np.log2(max(size - 1, 1)))))
+    bits = max(_MIN_BITS, (size - 2).bit_length())
     half = (bits + bits % 2) // 2
-    keys = _round_keys(seed, epochs, half)
-    values = places.copy()
-    outside = np.ones(len(values), bool)
-    while outside.any():
-        values[outside] = _encrypt(values[outside], keys[:, outside], half)
-        outside = values >= size
-    return values
+    following = _encrypt(np.arange(4**half, dtype=np.int64), _round_keys(seed, epoch, half), half)
+    # Walk all cycles at once. Who has not reached a place yet goes as far as its follower has come.
+    while (following[:size] >= size).any():
+        following = np.where(following < size, following, following[following])
+    # TensorFlow takes the bits from the logarithm of size - 1: one place too few if that is 2^bits.
+    return following[np.arange(size) % len(following)]
 
 
-def _round_keys(seed: int, epochs: np.ndarray, half: int) -> np.ndarray:
-    """Simon's keys for words of `half` bits, int64 [ROUNDS, N]."""
+def _round_keys(seed: int, epoch: int, half: int) -> tuple[int, ...]:
+    """Simon's keys for words of `half` bits. The third word of TensorFlow's seed is 0."""
     mask = (1 << half) - 1
-    seeds = np.full(len(epochs), seed & mask, np.int64)
-    zeros = np.zeros_like(seeds)  # The third word of the seed, and what is made of it.
-    fourth = seeds ^ (_CONSTANT & mask) ^ (_SEQUENCE & 1)
-    return np.stack([seeds, epochs & mask, zeros, fourth])
+    return seed & mask, epoch & mask, 0, (seed ^ _CONSTANT ^ (_SEQUENCE & 1)) & mask
 
 
-def _encrypt(values: np.ndarray, keys: np.ndarray, half: int) -> np.ndarray:
+def _encrypt(values: np.ndarray, keys: tuple[int, ...], half: int) -> np.ndarray:
     mask = (1 << half) - 1
 
     def mixed(x: np.ndarray) -> np.ndarray:
