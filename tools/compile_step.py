@@ -11,7 +11,7 @@ import pathlib
 import sys
 import tempfile
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
@@ -41,6 +41,7 @@ _PRECISION = flags.DEFINE_enum(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
     values = _CONFIG.value.to_dict()
     output = pathlib.Path(_OUTPUT.value)
     try:

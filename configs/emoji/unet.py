@@ -51,10 +51,10 @@ VARIANTS = {
         ),
         data=demo_data(),
         training=TrainingConfig(
-            steps=700,
+            steps=600,
             batch_size=64,
             jit_compile=True,
-            checkpoint_every=350,
+            checkpoint_every=300,
             optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
         ),
         prediction="v",

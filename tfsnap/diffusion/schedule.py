@@ -73,8 +73,8 @@ def spaced_timesteps(*, steps: int, sampling_steps: int, spacing: str = "trailin
     """
     if not 1 <= sampling_steps <= steps:
         raise ValueError(f"steps is {sampling_steps}; it must be between 1 and {steps}")
-    # Spelled out, not np.arange or np.linspace: they accumulate rounding errors, and other languages
-    # must choose the same steps.
+    # Spelled out: np.arange with a step and np.linspace accumulate rounding errors, and other
+    # languages must choose the same steps.
     rank = np.arange(sampling_steps)
     if spacing == "trailing":
         times = np.round(steps - rank * steps / sampling_steps) - 1

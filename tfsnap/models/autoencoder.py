@@ -15,7 +15,7 @@ EPSILON = 1e-6  # Of every norm in Stable Diffusion's autoencoder.
 
 
 def _quiet_start(shape: tuple[int], dtype: tf.DType | None = None, **_: Any) -> tf.Tensor:
-    """Zero means and a log-variance of -6: at unit variance noise would drown what is learnt first."""
+    """Zero means, log-variances of -6: noise of unit variance would drown what is learnt first."""
     half = shape[0] // 2
     return tf.cast(tf.repeat([0.0, -6.0], [half, half]), dtype or tf.float32)
 
