@@ -112,7 +112,8 @@ class Trainer:
             steps=self.config.steps,
             batch_size=self.config.batch_size,
         )
-        data = iter(self.strategy.experimental_distribute_dataset(self.job.batches(done)))
+        if done < self.config.steps:  # Not for a run that only lacks its weights: data may be slow.
+            data = iter(self.strategy.experimental_distribute_dataset(self.job.batches(done)))
         for step in range(done, self.config.steps):
             figures = self._step(next(data), tf.constant(step))
             self._after_step(step + 1, figures, progress)
