@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.data.fetch import FetchError
 from tfsnap.training.jobs import JOBS
+from tfsnap.training.memory import keep_freed_memory
 from tfsnap.training.strategy import make_strategy
 from tfsnap.training.trainer import Trainer, TrainingError, save_config
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
+    keep_freed_memory()
     values = _CONFIG.value.to_dict()
     workdir = pathlib.Path(_WORKDIR.value)
     try:
