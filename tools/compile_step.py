@@ -18,7 +18,7 @@ from ml_collections import config_flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.data.fetch import FetchError
-from tfsnap.training.jobs import JOBS
+from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.portable import compile_step
 from tfsnap.training.trainer import TrainingError
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
@@ -45,10 +45,7 @@ def main(argv: list[str]) -> None:
     values = _CONFIG.value.to_dict()
     output = pathlib.Path(_OUTPUT.value)
     try:
-        part = values.pop("part")
-        if part not in JOBS:
-            raise ValueError(f"config.part is {part!r}; it must be one of {', '.join(JOBS)}")
-        job = JOBS[part].from_dict(values)
+        job = job_from_dict(values)
         with tempfile.TemporaryDirectory() as empty:
             workdir = pathlib.Path(_WORKDIR.value or empty)
             manifest = compile_step(

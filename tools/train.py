@@ -17,7 +17,7 @@ from ml_collections import config_flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.data.fetch import FetchError
-from tfsnap.training.jobs import JOBS
+from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.memory import keep_freed_memory
 from tfsnap.training.strategy import make_strategy
 from tfsnap.training.trainer import Trainer, TrainingError, save_config
@@ -38,11 +38,8 @@ def main(argv: list[str]) -> None:
     values = _CONFIG.value.to_dict()
     workdir = pathlib.Path(_WORKDIR.value)
     try:
-        part = values.pop("part")
-        if part not in JOBS:
-            raise ValueError(f"config.part is {part!r}; it must be one of {', '.join(JOBS)}")
-        job = JOBS[part].from_dict(values)
-        save_config(workdir, {"part": part, **job.to_dict()})
+        job = job_from_dict(values)
+        save_config(workdir, {"part": values["part"], **job.to_dict()})
         weights = Trainer(job, workdir=workdir, strategy=make_strategy(_STRATEGY.value)).fit()
     except (FetchError, TrainingError, WeightFileError, WeightMismatchError, ValueError) as error:
         sys.exit(f"train: {error}")

@@ -1,7 +1,21 @@
 """What can be trained: a job joins a network, an objective and data, built from a config."""
 
+from typing import Any
+
 from tfsnap.training.jobs.autoencoder import AutoencoderJob
 from tfsnap.training.jobs.clip import ClipJob
 from tfsnap.training.jobs.unet import UNetJob
 
 JOBS = {"autoencoder": AutoencoderJob, "clip": ClipJob, "unet": UNetJob}
+
+
+def job_from_dict(values: dict[str, Any]) -> AutoencoderJob | ClipJob | UNetJob:
+    """Builds a job from a config's values: the job's own and its `part`, a name of `JOBS`.
+
+    Raises:
+      ValueError: the part or a field is unknown, or a value is out of range.
+    """
+    part, rest = values["part"], {name: v for name, v in values.items() if name != "part"}
+    if part not in JOBS:
+        raise ValueError(f"config.part is {part!r}; it must be one of {', '.join(JOBS)}")
+    return JOBS[part].from_dict(rest)
