@@ -6,6 +6,7 @@ a value out of range raises `ValueError` naming the field, the value seen and wh
 """
 
 import dataclasses
+import json
 import typing
 from typing import Any, Self
 
@@ -65,6 +66,24 @@ def _typed(hint: Any, value: Any) -> Any:
             if typing.get_origin(member) is tuple or isinstance(member, type(Config)):
                 return _typed(member, value)
     return value
+
+
+def differences(old: Any, new: Any, at: str = "") -> list[str]:
+    """Lists the leaves in which two JSON values differ, as `a.b was 1, is 2`.
+
+    Example:
+      >>> differences({"a": {"b": 1, "c": 3}}, {"a": {"b": 2, "c": 3}})
+      ['a.b was 1, is 2']
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted(old.keys() | new.keys())
+            for line in differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)
+        ]
+    if json.dumps(old) == json.dumps(new):
+        return []
+    return [f"{at} was {json.dumps(old)}, is {json.dumps(new)}"]
 
 
 @dataclasses.dataclass(frozen=True)

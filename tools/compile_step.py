@@ -33,9 +33,6 @@ _HALF = flags.DEFINE_multi_enum(
     "Store in float16, to travel light: the networks that are only read, or the weights and the "
     "optimizer's state. Repeatable.",
 )
-_PRECISION = flags.DEFINE_enum(
-    "precision", "float32", ["float32", "bfloat16"], "What the network computes in."
-)
 
 
 def main(argv: list[str]) -> None:
@@ -48,9 +45,7 @@ def main(argv: list[str]) -> None:
         job = job_from_dict(values)
         with tempfile.TemporaryDirectory() as empty:
             workdir = pathlib.Path(_WORKDIR.value or empty)
-            manifest = compile_step(
-                job, output=output, workdir=workdir, half=_HALF.value, precision=_PRECISION.value
-            )
+            manifest = compile_step(job, output=output, workdir=workdir, half=_HALF.value)
     except (FetchError, TrainingError, WeightFileError, WeightMismatchError, ValueError) as error:
         sys.exit(f"compile_step: {error}")
     for file in sorted(output.iterdir()):

@@ -33,7 +33,7 @@ UNSEEN = (
 )
 SEEN = (
     "thumbs up, light skin tone, twemoji style",
-    "waving hand, dark skin tone, fluent flat style",
+    "OK hand, dark skin tone, fluent flat style",
     "green heart, noto style",
     "panda, fluent flat style",
     "fox, twemoji style",
@@ -110,6 +110,7 @@ def stages(out: pathlib.Path) -> list[Stage]:
             unet,
             f"--bundle={out}/int8",
             "--split=validation+holdout",
+            "--count=72",
             *_SAMPLING,
             f"--json={out}/retrieval.json",
         ),

@@ -29,7 +29,12 @@ from tfsnap.weights.store import WeightFileError, WeightMismatchError
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
 _BUNDLE = flags.DEFINE_string("bundle", None, "Generate with this bundle instead of Keras.")
 _SPLIT = flags.DEFINE_string("split", "train", "Whose captions; several are joined by a plus.")
-_COUNT = flags.DEFINE_integer("count", 64, "Number of captions, spread evenly over the split.", 1)
+_COUNT = flags.DEFINE_integer(
+    "count",
+    64,
+    "Number of pictures: captions spread evenly over the split, or all of them again and again.",
+    1,
+)
 _STEPS = flags.DEFINE_integer("steps", 25, "Steps of the sampler.", 1)
 _GUIDANCE = flags.DEFINE_float("guidance", 4.0, "Guidance scale.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the first picture; the next has the next seed.", 0)
@@ -60,6 +65,13 @@ def _with_bundle(captions: list[str]) -> np.ndarray:
     return np.concatenate([result.image for result in results])
 
 
+def _rows(available: int, count: int) -> np.ndarray:
+    """Which captions, int [count]: spread evenly, or each of them about equally often."""
+    if count > available:
+        return np.arange(count) % available
+    return np.linspace(0, available - 1, count).astype(int)
+
+
 def _evaluate() -> dict:
     model, data = load_finished(_WORKDIR.value), load_job(_WORKDIR.value).data
     tokenizer = Tokenizer(
@@ -68,8 +80,7 @@ def _evaluate() -> dict:
     everything = data.load("train+validation+holdout")
     candidates = [variants[0] for variants in everything.captions]
     every = [variants[0] for variants in data.load(_SPLIT.value).captions]
-    rows = np.unique(np.linspace(0, len(every) - 1, _COUNT.value).astype(int))
-    captions = [every[row] for row in rows]
+    captions = [every[row] for row in _rows(len(every), _COUNT.value)]
     images = _with_bundle(captions) if _BUNDLE.value else _with_keras(model, tokenizer, captions)
     result = retrieval(
         images=embed_images(model.clip, np.clip(images, -1.0, 1.0)),

@@ -7,6 +7,7 @@ Run the same command again to go on where it stopped. Any field of the config ca
 command line; the resolved config is saved as `config.json` in the workdir.
 """
 
+import os
 import pathlib
 import sys
 
@@ -15,18 +16,39 @@ from ml_collections import config_flags
 
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+# TensorFlow reads this when it is imported, and leaves oneDNN off on processors without VNNI.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from tfsnap.data.fetch import FetchError
 from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.memory import keep_freed_memory
-from tfsnap.training.strategy import make_strategy
-from tfsnap.training.trainer import Trainer, TrainingError, save_config
+from tfsnap.training.stopping import Stopped, StopRequest
+from tfsnap.training.strategy import STRATEGIES, StrategyError, make_strategy, place_of
+from tfsnap.training.trainer import ON_NAN, Trainer, TrainingError, save_config
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: a file in configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, weights.")
 _STRATEGY = flags.DEFINE_enum(
-    "strategy", "one", ["one", "mirrored"], "One device, or every device of this machine."
+    "strategy",
+    "one",
+    STRATEGIES,
+    "One device, every device of this machine, those of all machines that TF_CONFIG names, or the "
+    "TPU that TPU_NAME names.",
+)
+_ON_NAN = flags.DEFINE_enum(
+    "on_nan",
+    "stop",
+    ON_NAN,
+    "When the loss is not finite or explodes: end the run, drop such updates, or go back to the "
+    "newest checkpoint and on with other data.",
+)
+_HANG_TIMEOUT = flags.DEFINE_float(
+    "hang_timeout",
+    None,
+    "Seconds after which a step that does not finish ends the run; 0 for never. By default 600 for "
+    "several workers, else never.",
+    lower_bound=0,
 )
 
 
@@ -35,15 +57,39 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
     keep_freed_memory()
+    try:
+        with StopRequest() as stop:
+            weights = _train(stop)
+    except Stopped as stopped:
+        print(f"train: stopped by {stopped}; the same command goes on")
+        return
+    except (
+        FetchError,
+        OSError,
+        StrategyError,
+        TrainingError,
+        WeightFileError,
+        WeightMismatchError,
+        ValueError,
+    ) as error:
+        sys.exit(f"train: {error}")
+    print(f"Weights: {weights}" if weights else "The same command goes on.")
+
+
+def _train(stop: StopRequest) -> pathlib.Path | None:
     values = _CONFIG.value.to_dict()
     workdir = pathlib.Path(_WORKDIR.value)
-    try:
-        job = job_from_dict(values)
+    strategy = make_strategy(_STRATEGY.value)
+    job = job_from_dict(values)
+    if place_of(strategy).chief:
         save_config(workdir, {"part": values["part"], **job.to_dict()})
-        weights = Trainer(job, workdir=workdir, strategy=make_strategy(_STRATEGY.value)).fit()
-    except (FetchError, TrainingError, WeightFileError, WeightMismatchError, ValueError) as error:
-        sys.exit(f"train: {error}")
-    print(f"Weights: {weights}")
+    timeout = _HANG_TIMEOUT.value
+    if timeout is None:
+        timeout = 600.0 if place_of(strategy).workers > 1 else 0.0
+    trainer = Trainer(
+        job, workdir=workdir, strategy=strategy, on_nan=_ON_NAN.value, hang_timeout=timeout
+    )
+    return trainer.fit(stop)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ VARIANTS = {
         model=AutoencoderConfig(channels=(16, 32, 64), groups=8, resnets=1),
         data=demo_data(),
         training=TrainingConfig(
-            steps=800,
+            steps=500,
             batch_size=16,
+            jit_compile=True,
             checkpoint_every=250,
             optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
         ),

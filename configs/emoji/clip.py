@@ -42,11 +42,11 @@ VARIANTS = {
         ),
         data=demo_data(),
         training=TrainingConfig(
-            steps=200,
-            batch_size=128,
-            checkpoint_every=100,
+            steps=140,
+            batch_size=64,
+            checkpoint_every=70,
             optimizer=OptimizerConfig(
-                learning_rate=1e-3, warmup_steps=50, weight_decay=0.1, ema_decay=0.98
+                learning_rate=1e-3, warmup_steps=30, weight_decay=0.1, ema_decay=0.98
             ),
         ),
     ),

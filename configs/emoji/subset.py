@@ -4,17 +4,13 @@ from tfsnap.data.examples import Subset
 from tfsnap.training.jobs.inputs import DataConfig
 
 # Drawn in five skin tones and in yellow, in four styles: what compositions are held out from.
-_TONED = ("thumbs up", "waving hand", "raised fist", "victory hand", "OK hand", "flexed biceps")
+_TONED = ("thumbs up", "raised fist", "OK hand", "flexed biceps")
 
 _PLAIN = (
     # Faces.
     "grinning face with smiling eyes",
     "smiling face with heart-eyes",
     "smiling face with sunglasses",
-    "crying face",
-    "sleeping face",
-    "enraged face",
-    "alien",
     "ghost",
     # One shape, many colours.
     "red heart",
@@ -25,34 +21,24 @@ _PLAIN = (
     "purple heart",
     # Animals.
     "cat face",
-    "dog face",
     "pig face",
     "frog",
     "panda",
-    "lion",
     "fox",
-    "tiger face",
     "penguin",
-    "octopus",
     # Food.
     "red apple",
     "banana",
-    "grapes",
     "watermelon",
     "strawberry",
     "lemon",
     "carrot",
-    "pizza",
-    "hamburger",
     # Things and weather.
     "soccer ball",
-    "basketball",
     "rocket",
     "automobile",
-    "house",
     "sunflower",
     "star",
-    "sun with face",
     "snowman without snow",
 )
 

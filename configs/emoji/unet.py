@@ -54,10 +54,10 @@ VARIANTS = {
         ),
         data=demo_data(),
         training=TrainingConfig(
-            steps=600,
-            batch_size=64,
+            steps=450,
+            batch_size=48,
             jit_compile=True,
-            checkpoint_every=300,
+            checkpoint_every=150,
             optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
         ),
         prediction="v",

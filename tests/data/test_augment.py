@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tf_keras as keras
 
 from tfsnap.data.augment import AugmentConfig, Augmenter
 
@@ -10,7 +11,8 @@ NOISE = np.random.default_rng(0).integers(0, 256, BLACK.shape, dtype=np.uint8)
 
 def augment(images, *, seed=0, **config):
     augmenter = Augmenter(AugmentConfig(**config))
-    return augmenter(images=images, seed=np.array([seed, 1], np.int64)).numpy()
+    amounts = augmenter.draw(len(images), np.array([seed, 1], np.int64))
+    return augmenter(images=images, amounts=amounts).numpy()
 
 
 def test_no_change_is_the_identity():
@@ -31,6 +33,24 @@ def test_the_seed_chooses_and_each_picture_changes_by_itself(config):
     np.testing.assert_array_equal(augment(BLACK, **config), changed)
     assert not np.array_equal(augment(BLACK, seed=1, **config), changed)
     assert len({picture.tobytes() for picture in changed}) > BATCH // 4
+
+
+def test_a_picture_changes_alike_whichever_it_is_with():
+    augmenter = Augmenter(AugmentConfig(translation=0.2, zoom=0.2))
+    amounts = np.random.default_rng(1).uniform(-1, 1, [BATCH, 3])
+    together = augmenter(images=NOISE, amounts=amounts).numpy()
+    for rows in ([5], [7, 3, 60]):
+        apart = augmenter(images=NOISE[rows], amounts=amounts[rows])
+        np.testing.assert_array_equal(apart, together[rows])
+
+
+def test_a_policy_for_networks_leaves_pictures_alone():
+    expected = augment(NOISE, zoom=0.2)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        np.testing.assert_array_equal(augment(NOISE, zoom=0.2), expected)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
 
 
 def test_shifts_fill_with_white_and_reach_their_limit():

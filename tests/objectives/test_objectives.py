@@ -130,7 +130,7 @@ def test_temperature_is_clipped_at_100():
 
 def test_draws_do_not_depend_on_the_number_of_replicas():
     whole = draws(rows=6)
-    parts = [draws(rows=2, replica=r, replicas=3) for r in range(3)]
+    parts = [draws(rows=2, first=2 * r, total=6) for r in range(3)]
     together = np.concatenate([p.normal([4], stream=1) for p in parts])
     np.testing.assert_array_equal(together, whole.normal([4], stream=1))
     together = np.concatenate([p.integers(high=1000, stream=1) for p in parts])

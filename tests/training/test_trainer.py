@@ -1,22 +1,22 @@
+import errno
 import json
-import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.training.tiny_job import TRAINING, TinyJob
+from tests.training.tiny_job import TRAINING, DenseJob, TinyJob, shared_strategy
+from tfsnap.training import checkpoint
 from tfsnap.training.checkpoint import Checkpoints
-from tfsnap.training.strategy import make_strategy
 from tfsnap.training.trainer import Trainer, TrainingError, save_config
 from tfsnap.weights.archive import load_trained
-from tfsnap.weights.store import WeightMismatchError, addressed, load_tensors
+from tfsnap.weights.store import WeightMismatchError, addressed, load_tensors, save_tensors
 
 
 def trained(workdir, job=None, strategy="one", steps=2):
     """Weights and figures after a few steps, without writing anything."""
     job = job or TinyJob()
-    trainer = Trainer(job, workdir=workdir, strategy=make_strategy(strategy))
+    trainer = Trainer(job, workdir=workdir, strategy=shared_strategy(strategy))
     figures = [trainer.train_step(job.batch(step), step) for step in range(steps)]
     return trainer, figures
 
@@ -38,12 +38,12 @@ def test_two_replicas_give_the_update_of_one_device(tmp_path):
 
 
 def test_rerun_continues_to_the_same_weights(tmp_path):
-    straight = Trainer(TinyJob(), workdir=tmp_path / "a", strategy=make_strategy("one")).fit()
+    straight = Trainer(DenseJob(), workdir=tmp_path / "a", strategy=shared_strategy("one")).fit()
 
     class Killed(Exception):
         pass
 
-    trainer = Trainer(TinyJob(), workdir=tmp_path / "b", strategy=make_strategy("one"))
+    trainer = Trainer(DenseJob(), workdir=tmp_path / "b", strategy=shared_strategy("one"))
     step = trainer._step
 
     def killed_at_four(batch, index):
@@ -54,7 +54,7 @@ def test_rerun_continues_to_the_same_weights(tmp_path):
     trainer._step = killed_at_four
     with pytest.raises(Killed):
         trainer.fit()
-    resumed = Trainer(TinyJob(), workdir=tmp_path / "b", strategy=make_strategy("one"))
+    resumed = Trainer(DenseJob(), workdir=tmp_path / "b", strategy=shared_strategy("one"))
     assert resumed.checkpoints.steps() == [3]
     again = resumed.fit()
     a, b = load_tensors(straight)[0], load_tensors(again)[0]
@@ -64,7 +64,7 @@ def test_rerun_continues_to_the_same_weights(tmp_path):
 
 
 def test_saved_weights_are_the_average_and_describe_the_network(tmp_path):
-    trainer = Trainer(TinyJob(), workdir=tmp_path, strategy=make_strategy("one"))
+    trainer = Trainer(TinyJob(), workdir=tmp_path, strategy=shared_strategy("one"))
     path = trainer.fit()
     loaded = load_trained(path, "unet")
     assert loaded.about == {"prediction": "v"}
@@ -77,19 +77,11 @@ def test_saved_weights_are_the_average_and_describe_the_network(tmp_path):
 
 
 def test_fit_learns(tmp_path):
-    job = TinyJob(training=TRAINING.replace(steps=60, checkpoint_every=60))
+    job = DenseJob(training=TRAINING.replace(steps=60, checkpoint_every=60))
     batch = job.batch(0)
-    trainer = Trainer(job, workdir=tmp_path, strategy=make_strategy("one"))
+    trainer = Trainer(job, workdir=tmp_path, strategy=shared_strategy("one"))
     losses = [float(trainer.train_step(batch, 0)["loss"]) for _ in range(40)]
     assert losses[-1] < 0.6 * losses[0]
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    job = TinyJob(spoiled_step=4)
-    trainer = Trainer(job, workdir=tmp_path, strategy=make_strategy("one"))
-    with pytest.raises(TrainingError, match=r"loss of step 6 is nan.*Last checkpoint: step 3"):
-        trainer.fit()
-    assert not trainer.weights_path.exists()
 
 
 def test_only_the_newest_checkpoints_stay_and_damaged_ones_are_skipped(tmp_path, capsys):
@@ -104,6 +96,53 @@ def test_only_the_newest_checkpoints_stay_and_damaged_ones_are_skipped(tmp_path,
     assert checkpoints.restore() == 2
     np.testing.assert_array_equal(state["model/a"], [2.0, 0.0])
     assert "damaged" in capsys.readouterr().out
+
+
+def test_a_checkpoint_whose_values_changed_is_skipped(tmp_path, capsys):
+    state = {"model/a": tf.Variable([1.0, 2.0])}
+    checkpoints = Checkpoints(tmp_path, state, keep=2)
+    checkpoints.save(1)
+    checkpoints.save(2)
+    newest = tmp_path / "step-00000002.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1  # Still a safetensors file of the same size.
+    newest.write_bytes(data)
+    assert checkpoints.restore() == 1
+    assert "do not match its checksum" in capsys.readouterr().out
+
+
+def test_some_checkpoints_stay_for_good(tmp_path):
+    checkpoints = Checkpoints(tmp_path, {"a": tf.Variable(0.0)}, keep=1, keep_every=4)
+    for step in range(1, 10):
+        checkpoints.save(step)
+    assert checkpoints.steps() == [4, 8, 9]
+
+
+def test_an_asynchronous_checkpoint_holds_the_values_of_its_step(tmp_path):
+    state = {"a": tf.Variable(np.zeros(1_000_000, np.float32))}
+    checkpoints = Checkpoints(tmp_path, state, keep=9, asynchronous=True)
+    for step in range(1, 4):
+        state["a"].assign(np.full(1_000_000, step, np.float32))
+        checkpoints.save(step)
+        state["a"].assign_add(np.full(1_000_000, 0.5, np.float32))
+    checkpoints.wait()
+    for step in range(1, 4):
+        values = load_tensors(checkpoints.path(step))[0]["a"]
+        assert values.min() == values.max() == step
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, monkeypatch):
+    def full(path, *args):
+        if path.name == "step-00000006.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_tensors(path, *args)
+
+    monkeypatch.setattr(checkpoint, "save_tensors", full)
+    trainer = Trainer(DenseJob(), workdir=tmp_path, strategy=shared_strategy("one"))
+    with pytest.raises(TrainingError, match=r"cannot write a checkpoint to .*: No space left on"):
+        trainer.fit()
+    assert trainer.checkpoints.steps() == [3]
+    assert trainer.checkpoints.restore() == 3
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
@@ -123,13 +162,6 @@ def test_a_workdir_keeps_its_config(tmp_path):
 
 
 def test_batch_must_split_over_replicas(tmp_path):
-    job = TinyJob(training=TRAINING.replace(batch_size=3))
+    job = DenseJob(training=TRAINING.replace(batch_size=3))
     with pytest.raises(TrainingError, match="multiple of 2"):
-        Trainer(job, workdir=tmp_path, strategy=make_strategy("mirrored"))
-
-
-def test_step_compiles_with_xla(tmp_path):
-    job = TinyJob(training=TRAINING.replace(jit_compile=True))
-    plain, plain_figures = trained(tmp_path, steps=1)
-    compiled, figures = trained(tmp_path, job=job, steps=1)
-    assert math.isclose(figures[0]["loss"], plain_figures[0]["loss"], rel_tol=1e-4)
+        Trainer(job, workdir=tmp_path, strategy=shared_strategy("mirrored"))

@@ -31,9 +31,9 @@ class AugmentConfig(Config):
 
 
 class Augmenter:
-    """Applies one `AugmentConfig` to batches, as a pure function of the seed.
+    """Applies one `AugmentConfig` to batches.
 
-    keras-cv's layers warp the pictures, but the amounts are drawn here: their own generators hold a
+    keras-cv's layers warp the pictures, but the amounts are arguments: their own generators hold a
     state that a resumed run could not restore.
 
     Args:
@@ -41,7 +41,8 @@ class Augmenter:
 
     Call args:
       images: float or uint8 [B, R, R, 3] in [0, 255].
-      seed: int [2], a stateless seed.
+      amounts: float [B, 3] in [-1, 1]: zoom, shift down, shift right, as fractions of the config's
+        largest. A picture depends on its own row alone, whichever it is batched with.
       Returns float32 [B, R, R, 3] in [0, 255].
     """
 
@@ -49,14 +50,19 @@ class Augmenter:
         # Imported only where pictures are augmented: keras-cv takes seconds to load.
         from keras_cv import layers
 
-        fill = {"fill_mode": "constant", "fill_value": _WHITE}
+        # The type is named, because a policy of mixed precision is for networks only.
+        fill = {"fill_mode": "constant", "fill_value": _WHITE, "dtype": "float32"}
         self._config = config
         self._translate = layers.RandomTranslation(0.0, 0.0, **fill)
         self._zoom = layers.RandomZoom(0.0, **fill)
 
-    def __call__(self, *, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    def draw(self, count: int, seed: tf.Tensor) -> tf.Tensor:
+        """Amounts for `count` pictures, float32 [count, 3], from a stateless seed, int [2]."""
+        return tf.random.stateless_uniform([count, 3], seed, -1.0, 1.0)
+
+    def __call__(self, *, images: tf.Tensor, amounts: tf.Tensor) -> tf.Tensor:
         images = tf.cast(images, tf.float32)
-        amounts = tf.random.stateless_uniform([tf.shape(images)[0], 3], seed, -1.0, 1.0)  # [B, 3]
+        amounts = tf.cast(amounts, tf.float32)
         if self._config.zoom:
             zooms = 1.0 + self._config.zoom * amounts[:, :1]  # [B, 1]
             images = self._zoom.augment_images(

@@ -1,18 +1,27 @@
-"""Data in memory from which the batch of any step can be drawn."""
+"""Data from which the batch of any step can be drawn.
+
+Nothing is carried from batch to batch: a run that resumes at step 1000 asks for the batches from
+step 1000 on and gets exactly what the interrupted run would have seen.
+"""
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 import tensorflow as tf
 
 from tfsnap.data.augment import AugmentConfig, Augmenter
-from tfsnap.data.shuffle import ROUNDS
+from tfsnap.data.shards import ShardedTables
+from tfsnap.data.shuffle import ROUNDS, epoch_keys
+from tfsnap.data.tables import StoredTable, Table, fetcher, gather, stored_tables
 
 # Independent streams of random numbers that start from one seed.
 _VARIANT_STREAM = 1
 _DROPOUT_STREAM = 2
 _AUGMENT_STREAM = 3
+_STORED_AUGMENTATION_STREAM = 4
+_PREFETCHED = 2  # Batches that wait to be used.
 _PHILOX = "philox"  # Named, because the automatic choice gives other numbers under XLA.
 
 
@@ -23,12 +32,15 @@ class BatchSource:
     The batch of a step is a pure function of the seed and the step.
 
     Attributes:
-      tables: arrays [N, ...] with the same N: row i of each belongs to example i.
+      tables: tables [N, ...] with the same N: row i of each belongs to example i. Arrays in memory,
+        or on disk a `ShardedTables` or some of its tables, see `tfsnap.data.tables`.
       index: int64 [M], the rows of an epoch, see `sampling_index`.
       batch_size: rows in a batch; epochs follow each other without a gap, so all are full.
       seed: of the order, the variants, the dropout and the augmentation.
       variants: tables that are [N, V, ...]: one of the V is drawn for each example of a batch, the
         same one in all these tables.
+      augmentations: tables that are [N, A, ...], of which one of the A is drawn likewise, whichever
+        the variant.
       null_rows: for some tables the row (without the V axis) that stands for "no caption".
       dropout: probability that an example's rows in those tables are replaced by the null rows, all
         of them together, as classifier-free guidance needs.
@@ -36,20 +48,29 @@ class BatchSource:
       augment: how pictures are changed.
 
     Raises:
-      ValueError: tables disagree in N or V, a name is not a table's, or a number is out of range.
+      ValueError: tables disagree in N, V or A, a name is no table's, or a number is out of range.
+
+    Example:
+      >>> source = BatchSource(tables={"moments": moments, "tokens": tokens}, index=index,
+      ...                      batch_size=64, seed=0, variants=("tokens",),
+      ...                      null_rows={"tokens": empty}, dropout=0.1)
+      >>> batches = source.batches(start_step=1000)
     """
 
-    tables: Mapping[str, np.ndarray]
+    tables: Mapping[str, Table] | ShardedTables
     index: np.ndarray
     batch_size: int
     seed: int
     variants: tuple[str, ...] = ()
+    augmentations: tuple[str, ...] = ()
     null_rows: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     dropout: float = 0.0
     pictures: tuple[str, ...] = ()
     augment: AugmentConfig = AugmentConfig()
 
     def __post_init__(self) -> None:
+        if isinstance(self.tables, ShardedTables):
+            object.__setattr__(self, "tables", stored_tables(self.tables))
         self._check_tables()
         rows = len(next(iter(self.tables.values())))
         if len(self.index) == 0 or np.min(self.index) < 0 or np.max(self.index) >= rows:
@@ -63,23 +84,48 @@ class BatchSource:
                 f"dropout is {self.dropout}, but no null rows are given to replace captions by"
             )
 
-    def batches(self, start_step: int = 0) -> tf.data.Dataset:
-        """An endless dataset of dicts: element k is the batch of step `start_step + k`."""
-        tables = {name: tf.constant(table) for name, table in self.tables.items()}
+    def batches(self, start_step: int = 0, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
+        """An endless dataset of dicts: element k is the batch of step `start_step + k`.
+
+        Args:
+          start_step: the step of the first batch.
+          part: (i, n), for worker i of n: only rows i * B/n to (i + 1) * B/n of each batch of B.
+
+        Raises:
+          ValueError: the batch cannot be divided so.
+        """
+        own = self._own_rows(part)
+        fetch = fetcher(self.tables)
         index = tf.constant(self.index, tf.int64)
         augmenter = Augmenter(self.augment) if self.augment != AugmentConfig() else None
 
         def draw(step: tf.Tensor) -> dict[str, tf.Tensor]:
-            batch = self._gather(tables, self._rows(index, step), step)
+            # Draws are for the whole batch, so that they do not depend on who makes which part.
+            picks = {name: drawn[own] for name, drawn in self._picks(step).items()}
+            batch = fetch(self._rows(index, step)[own], picks)
+            batch = self._drop(batch, step, own)
             if augmenter:
+                seed = self._stream(step, _AUGMENT_STREAM)
+                amounts = augmenter.draw(self.batch_size, seed)[own]
                 for name in self.pictures:
-                    seed = self._stream(step, _AUGMENT_STREAM)
-                    batch[name] = augmenter(images=batch[name], seed=seed)
+                    batch[name] = augmenter(images=batch[name], amounts=amounts)
             return self._finish(batch)
 
         steps = tf.data.Dataset.range(start_step, np.iinfo(np.int64).max)
         dataset = steps.map(draw, num_parallel_calls=tf.data.AUTOTUNE)
-        return dataset.prefetch(2).with_options(_options())
+        return dataset.prefetch(_PREFETCHED).with_options(_options())
+
+    def at(self, step: int) -> dict[str, np.ndarray]:
+        """The batch of one step, as arrays."""
+        return next(self.batches(step).as_numpy_iterator())
+
+    def in_memory(self) -> Self:
+        """The same source with all of its tables in memory, as `batch` needs them."""
+        tables = {
+            name: table.load() if isinstance(table, StoredTable) else table
+            for name, table in self.tables.items()
+        }
+        return dataclasses.replace(self, tables=tables)
 
     def batch(
         self, *, tables: Mapping[str, tf.Tensor], rows: tf.Tensor, step: tf.Tensor
@@ -102,24 +148,49 @@ class BatchSource:
                 f"data.augment is {self.augment.to_dict()}; keras-cv's augmentation cannot be "
                 "compiled with XLA: set its fields to 0"
             )
-        return self._finish(self._gather(tables, rows, step))
+        batch = gather(tables, rows, self._picks(step))
+        return self._finish(self._drop(batch, step, slice(None)))
 
-    def _gather(
-        self, tables: Mapping[str, tf.Tensor], rows: tf.Tensor, step: tf.Tensor
+    def _own_rows(self, part: tuple[int, int]) -> slice:
+        worker, workers = part
+        if not 0 <= worker < workers:
+            raise ValueError(f"part is {part}; it must be (worker, workers), worker from 0")
+        rows, rest = divmod(self.batch_size, workers)
+        if rest:
+            near = [size * workers for size in (rows, rows + 1) if size]
+            raise ValueError(
+                f"batch_size is {self.batch_size}, which {workers} workers cannot share; it must "
+                f"be a multiple of {workers}, such as {' or '.join(map(str, near))}"
+            )
+        return slice(worker * rows, (worker + 1) * rows)
+
+    def _picks(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Which variant or augmentation of each example, int32 [B], by table."""
+        groups = (
+            (self.variants, _VARIANT_STREAM),
+            (self.augmentations, _STORED_AUGMENTATION_STREAM),
+        )
+        picks = {}
+        for names, stream in groups:
+            if names:
+                count = self.tables[names[0]].shape[1]
+                picks.update(dict.fromkeys(names, self._below(count, step, stream)))
+        return picks
+
+    def _drop(
+        self, batch: dict[str, tf.Tensor], step: tf.Tensor, own: slice
     ) -> dict[str, tf.Tensor]:
-        batch = {name: tf.gather(table, rows) for name, table in tables.items()}
-        if self.variants:
-            chosen = self._draw_variants(step)  # [B]
-            for name in self.variants:
-                batch[name] = tf.gather(batch[name], chosen, axis=1, batch_dims=1)  # [B, ...]
-        if self.dropout:
-            uniform = self._uniform(step, _DROPOUT_STREAM)  # [B]
-            for name, row in self.null_rows.items():
-                null = tf.constant(row, batch[name].dtype)[tf.newaxis]
-                ones = [1] * (null.shape.rank - 1)
-                dropped = tf.reshape(uniform < self.dropout, [self.batch_size, *ones])  # [B, 1...]
-                batch[name] = tf.where(dropped, null, batch[name])
-        return batch
+        """Replaces captions by null rows at their rate, in the rows `own` of a whole batch."""
+        if not self.dropout:
+            return batch
+        dropped = self._uniform(step, _DROPOUT_STREAM)[own] < self.dropout  # [B]
+        replaced = {}
+        for name, row in self.null_rows.items():
+            null = tf.constant(row, batch[name].dtype)[tf.newaxis]
+            ones = [1] * (null.shape.rank - 1)
+            where = tf.reshape(dropped, [dropped.shape[0], *ones])  # [B, 1, ...]
+            replaced[name] = tf.where(where, null, batch[name])
+        return {**batch, **replaced}
 
     def _finish(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         scaled = {name: tf.cast(batch[name], tf.float32) / 127.5 - 1.0 for name in self.pictures}
@@ -129,20 +200,20 @@ class BatchSource:
         """The rows of a step: places on an endless tape of epochs, each shuffled by its number."""
         size = tf.size(index, tf.int64)
         places = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
-        epochs = places // size
-        seed = tf.fill([self.batch_size], tf.cast(self.seed, tf.int64))
-        seeds = tf.stack([seed, epochs, tf.zeros_like(epochs)], axis=1)  # [B, 3]
+        words = epoch_keys(self.seed, tf.cast(places // size, tf.uint64))
+        seeds = tf.cast(tf.stack(words, axis=1), tf.int64)  # [B, 3]
         # The public index_shuffle takes one seed for all places only; a batch may span two epochs.
         shuffled = tf.raw_ops.RandomIndexShuffle(
             index=places % size, seed=seeds, max_index=size - 1, rounds=ROUNDS
         )
         return tf.gather(index, shuffled)
 
-    def _draw_variants(self, step: tf.Tensor) -> tf.Tensor:
+    def _below(self, limit: int, step: tf.Tensor, stream: int) -> tf.Tensor:
+        """Uniform in 0 .. limit - 1, int32 [B]."""
         return tf.random.stateless_uniform(
             [self.batch_size],
-            self._stream(step, _VARIANT_STREAM),
-            maxval=self.tables[self.variants[0]].shape[1],
+            self._stream(step, stream),
+            maxval=limit,
             dtype=tf.int32,
             alg=_PHILOX,
         )
@@ -168,13 +239,15 @@ class BatchSource:
         sizes = {name: len(table) for name, table in self.tables.items()}
         if len(set(sizes.values())) != 1:
             raise ValueError(f"Tables must have the same number of rows; they have {sizes}")
-        named = {*self.variants, *self.null_rows, *self.pictures}
+        named = {*self.variants, *self.augmentations, *self.null_rows, *self.pictures}
         strangers = sorted(named - set(self.tables))
         if strangers:
             raise ValueError(f"{strangers[0]!r} is not a table; the tables are {sorted(sizes)}")
-        counts = {name: self.tables[name].shape[1] for name in self.variants}
-        if len(set(counts.values())) > 1:
-            raise ValueError(f"Variants must be equally many in all tables; they are {counts}")
+        for field in ("variants", "augmentations"):
+            counts = {name: self.tables[name].shape[1] for name in getattr(self, field)}
+            if len(set(counts.values())) > 1:
+                what = field.capitalize()
+                raise ValueError(f"{what} must be equally many in all tables; they are {counts}")
 
 
 def _options() -> tf.data.Options:

@@ -1,6 +1,7 @@
 """The autoencoder's loss: reconstruction and a little KL."""
 
 import dataclasses
+from typing import ClassVar
 
 import tensorflow as tf
 import tf_keras as keras
@@ -24,6 +25,8 @@ class Autoencode:
 
     Reference: Rombach et al. 2022 (arXiv 2112.10752), section 3.1 and appendix G.
     """
+
+    separable: ClassVar[bool] = True
 
     kl_weight: float = 1e-4
     edge_weight: float = 1.0

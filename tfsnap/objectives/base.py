@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import tensorflow as tf
 import tf_keras as keras
@@ -16,26 +16,35 @@ Losses = tuple[tf.Tensor, dict[str, tf.Tensor]]
 class Draws:
     """Random numbers of one step that do not depend on how a batch is split over replicas.
 
-    Every replica draws for the whole batch and keeps its own rows: a run on N replicas then sees
-    the same noise for the same example as a run on one, at the price of N times the drawing, which
-    is little beside a network evaluation.
+    Every replica draws for the whole batch and keeps its own rows: a run on N replicas, or with N
+    micro-batches, then sees the same noise for the same example as a run on one, at the price of N
+    times the drawing, which is little beside a network evaluation.
 
     Attributes:
       seed: int32 [2], the run's seed and the step.
-      rows: examples on this replica.
-      replica: index of this replica.
-      replicas: number of replicas.
+      rows: examples at hand, consecutive rows of the global batch.
+      first: the first of them.
+      total: rows of the global batch; None when all are at hand.
     """
 
     seed: tf.Tensor
     rows: int
-    replica: tf.Tensor | int = 0
-    replicas: int = 1
+    first: tf.Tensor | int = 0
+    total: int | None = None
+
+    @property
+    def split(self) -> bool:
+        """Whether only a part of the global batch is at hand."""
+        return self.total not in (None, self.rows)
+
+    @property
+    def _all_rows(self) -> int:
+        return self.total or self.rows
 
     def _own(self, full: tf.Tensor) -> tf.Tensor:
-        if self.replicas == 1:
+        if not self.split:
             return full
-        return full[self.replica * self.rows : (self.replica + 1) * self.rows]
+        return rows_from(full, self.first, self.rows)
 
     def _seed(self, stream: int) -> tf.Tensor:
         return tf.random.experimental.stateless_fold_in(self.seed, stream, alg=_PHILOX)
@@ -46,7 +55,7 @@ class Draws:
         Made from integer bits, which are the same with and without XLA; `stateless_normal` is not.
         """
         bits = tf.random.stateless_uniform(
-            [self.rows * self.replicas, *shape],
+            [self._all_rows, *shape],
             self._seed(stream),
             minval=None,
             maxval=None,
@@ -57,11 +66,17 @@ class Draws:
 
     def integers(self, *, high: int, stream: int) -> tf.Tensor:
         """Uniform in 0 .. high - 1, int32 [rows]."""
-        full = [self.rows * self.replicas]
+        full = [self._all_rows]
         drawn = tf.random.stateless_uniform(
             full, self._seed(stream), minval=0, maxval=high, dtype=tf.int32, alg=_PHILOX
         )
         return self._own(drawn)
+
+
+def rows_from(x: tf.Tensor, first: tf.Tensor | int, rows: int) -> tf.Tensor:
+    """`rows` consecutive rows of [N, ...] from `first`, in a form that XLA compiles."""
+    ones = [0] * (x.shape.rank - 1)
+    return tf.slice(x, [first, *ones], [rows, *x.shape[1:]])
 
 
 def normal_from_bits(bits: tf.Tensor) -> tf.Tensor:
@@ -73,7 +88,14 @@ def normal_from_bits(bits: tf.Tensor) -> tf.Tensor:
 
 
 class Objective(Protocol):
-    """A loss. A distiller is an objective that holds a frozen teacher."""
+    """A loss. A distiller is an objective that holds a frozen teacher.
+
+    Attributes:
+      separable: whether the loss of an example depends on that example alone, so that a batch may
+        be taken in parts.
+    """
+
+    separable: ClassVar[bool]
 
     def __call__(self, model: keras.Model, batch: Batch, draws: Draws) -> Losses:
         """Computes the loss of each example.

@@ -1,6 +1,7 @@
 """CLIP's loss."""
 
 import dataclasses
+from typing import ClassVar
 
 import tensorflow as tf
 import tf_keras as keras
@@ -25,6 +26,8 @@ class Contrastive:
     Reference: Radford et al. 2021 (arXiv 2103.00020), figure 3.
     """
 
+    separable: ClassVar[bool] = False
+
     label_smoothing: float = 0.0
 
     def __call__(self, model: keras.Model, batch: Batch, draws: Draws) -> Losses:
@@ -32,8 +35,8 @@ class Contrastive:
         image, text = model(batch["image"], tokens=batch["tokens"])
         image, text = tf.cast(image, tf.float32), tf.cast(text, tf.float32)
         scale = tf.exp(tf.minimum(model.logit_scale, MAX_LOGIT_SCALE))
-        rows = draws.replica * draws.rows + tf.range(draws.rows)
-        every = draws.rows * draws.replicas
+        rows = draws.first + tf.range(draws.rows)
+        every = draws.total or draws.rows
         target = tf.one_hot(rows, every)
         target = target * (1.0 - self.label_smoothing) + self.label_smoothing / every
         to_text = scale * tf.matmul(image, _gathered(text, draws), transpose_b=True)
@@ -47,7 +50,7 @@ class Contrastive:
 
 
 def _gathered(x: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """All replicas' rows, [B * replicas, C]."""
-    if draws.replicas == 1:
+    """All replicas' rows, [total, C]."""
+    if not draws.split:
         return x
     return tf.distribute.get_replica_context().all_gather(x, axis=0)

@@ -1,6 +1,7 @@
 """The denoising loss of latent diffusion."""
 
 import dataclasses
+from typing import ClassVar
 
 import tensorflow as tf
 import tf_keras as keras
@@ -15,16 +16,18 @@ class Denoise:
     """L = || f(z_t, t, c) - target ||^2 with target eps or v, averaged over the latent.
 
     Attributes:
-      text_encoder: frozen; tokens [B, T] to context [B, T, C].
+      text_encoder: frozen; tokens [B, T] to context [B, T, C]. None if batches hold the context.
       schedule: the noise schedule.
       prediction: "epsilon" (SnapFusion eq. 1) or "v" (SnapFusion eq. 3, L_ori).
       scale: the latent's scale factor; scaled latents have about unit variance.
 
-    Batch: `moments`, float [B, h, w, 2c], mean and log-variance of the latent; `tokens`, int32
-    [B, T].
+    Batch: `moments`, float [B, h, w, 2c], mean and log-variance of the latent; `context`, float
+    [B, T, C], or, to be encoded, `tokens`, int32 [B, T].
     """
 
-    text_encoder: keras.Model
+    separable: ClassVar[bool] = True
+
+    text_encoder: keras.Model | None
     schedule: NoiseSchedule
     prediction: str
     scale: float
@@ -42,13 +45,18 @@ class Denoise:
         t = draws.integers(high=self.schedule.steps, stream=2)
         alpha, sigma = self.amplitudes(t)
         z_t = add_noise(x=x, eps=eps, alpha=alpha, sigma=sigma)
-        context = tf.stop_gradient(self.text_encoder(batch["tokens"]))
-        output = tf.cast(model(z_t, timesteps=t, context=context), tf.float32)
+        output = tf.cast(model(z_t, timesteps=t, context=self.context(batch)), tf.float32)
         target = eps
         if self.prediction == "v":
             target = velocity(x=x, eps=eps, alpha=alpha, sigma=sigma)
         loss = tf.reduce_mean(tf.square(output - target), axis=[1, 2, 3])
         return loss, {"mse": loss}
+
+    def context(self, batch: Batch) -> tf.Tensor:
+        """What captions mean to the UNet, float [B, T, C]; constant."""
+        if "context" in batch:
+            return tf.cast(batch["context"], tf.float32)  # Stored in half precision.
+        return tf.stop_gradient(self.text_encoder(batch["tokens"]))
 
     def amplitudes(self, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """alpha_t and sigma_t, each float32 [B, 1, 1, 1], of int32 steps [B]."""

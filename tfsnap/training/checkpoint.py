@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import hashlib
 import pathlib
 import re
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # The portable runner reads and writes checkpoints without Te
     import tensorflow as tf
 
 _NAME = re.compile(r"step-(\d{8})\.safetensors")
+_CHECKSUM = "sha256"
 
 
 class CheckpointFolder:
@@ -28,11 +31,13 @@ class CheckpointFolder:
     Args:
       folder: where they lie; made when the first is written.
       keep: how many of the newest stay.
+      keep_every: those of multiples of this step stay for good; 0 for none.
     """
 
-    def __init__(self, folder: pathlib.Path, keep: int):
+    def __init__(self, folder: pathlib.Path, keep: int, keep_every: int = 0):
         self._folder = folder
         self._keep = keep
+        self._keep_every = keep_every
 
     def steps(self) -> list[int]:
         """Steps that a checkpoint exists for, oldest first."""
@@ -44,13 +49,18 @@ class CheckpointFolder:
         return self._folder / f"step-{step:08d}.safetensors"
 
     def write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
-        """Writes the state after `step` steps and removes what is older than the newest few."""
-        save_tensors(self.path(step), arrays, {"step": step})
+        """Writes the state after `step` steps, then removes older ones that need not stay.
+
+        Raises:
+          OSError: the disk is full or cannot be written; older checkpoints are as they were.
+        """
+        save_tensors(self.path(step), arrays, {"step": step, _CHECKSUM: _checksum(arrays)})
         for old in self.steps()[: -self._keep]:
-            self.path(old).unlink()
+            if not self._keep_every or old % self._keep_every:
+                self.path(old).unlink()
 
     def newest(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, dict[str, np.ndarray]]:
-        """Reads the newest readable checkpoint.
+        """Reads the newest checkpoint that is whole.
 
         Args:
           shapes: of every tensor that it must have, by name.
@@ -64,9 +74,11 @@ class CheckpointFolder:
         for step in reversed(self.steps()):
             path = self.path(step)
             try:
-                arrays, _ = load_tensors(path)
+                arrays, about = load_tensors(path)
+                if about.get(_CHECKSUM, "none") != _checksum(arrays):
+                    raise WeightFileError(f"{path}: its tensors do not match its checksum")
             except WeightFileError as error:
-                print(f"Skipping a damaged checkpoint: {error}")
+                print(f"Skipping a damaged checkpoint: {error}", flush=True)
                 continue
             if {name: array.shape for name, array in arrays.items()} != dict(shapes):
                 raise WeightMismatchError(
@@ -84,15 +96,47 @@ class Checkpoints(CheckpointFolder):
       folder: where they lie; made when the first is written.
       state: every variable that makes up the run's state, by name.
       keep: how many of the newest stay.
+      keep_every: those of multiples of this step stay for good; 0 for none.
+      asynchronous: write in a thread while training goes on, for the memory of one more copy.
     """
 
-    def __init__(self, folder: pathlib.Path, state: Mapping[str, tf.Variable], keep: int):
-        super().__init__(folder, keep)
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        state: Mapping[str, tf.Variable],
+        keep: int,
+        keep_every: int = 0,
+        asynchronous: bool = False,
+    ):
+        super().__init__(folder, keep, keep_every)
         self._state = state
+        self._asynchronous = asynchronous
+        self._writer = concurrent.futures.ThreadPoolExecutor(1)
+        self._writing: concurrent.futures.Future | None = None
 
     def save(self, step: int) -> None:
-        """Writes the state after `step` steps and removes what is older than the newest few."""
-        self.write(step, {name: variable.numpy() for name, variable in self._state.items()})
+        """Writes the state after `step` steps and removes what is older than the newest few.
+
+        Raises:
+          OSError: this checkpoint, or with `asynchronous` the one before, cannot be written.
+        """
+        self.wait()
+        # On CPUs `numpy()` may share the variable's memory, which the next step changes.
+        copied = np.array if self._asynchronous else np.asarray
+        arrays = {name: copied(variable.numpy()) for name, variable in self._state.items()}
+        self._writing = self._writer.submit(self.write, step, arrays)
+        if not self._asynchronous:
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns when the last checkpoint is on disk.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def restore(self) -> int:
         """Fills the state from the newest readable checkpoint.
@@ -103,8 +147,18 @@ class Checkpoints(CheckpointFolder):
         Raises:
           WeightMismatchError: the checkpoint belongs to another network.
         """
+        self.wait()
         shapes = {name: tuple(variable.shape) for name, variable in self._state.items()}
         step, arrays = self.newest(shapes)
         for name, array in arrays.items():
             self._state[name].assign(array)
         return step
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over names and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -4,6 +4,8 @@ import dataclasses
 
 from tfsnap.config import Config
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(Config):
@@ -50,24 +52,47 @@ class TrainingConfig(Config):
       batch_size: examples per step over all replicas.
       seed: seeds weights, data order and every draw.
       optimizer: the optimizer.
-      jit_compile: compile the step with XLA: slower to start, faster to run.
+      precision: what networks compute in: "float32", "bfloat16", or "float16" with a loss scale
+        that adapts; weights, sums over the batch and the optimizer stay float32.
+      jit_compile: compile the gradients with XLA: slower to start, faster to run.
+      accumulate: micro-batches that a replica takes one after another for one update: the memory of
+        a part of the batch, the update of the whole.
+      steps_per_call: steps that run before Python is asked again; divides all the numbers of steps.
+      max_loss_growth: a loss this many times its running level counts as exploded.
       log_every: steps between lines of progress and TensorBoard points.
       preview_every: steps between sample pictures; 0 draws them only at the end.
       checkpoint_every: steps between checkpoints.
       keep_checkpoints: how many of the newest checkpoints stay.
+      keep_every: checkpoints of multiples of this step stay for good; 0 for none.
+      asynchronous_checkpoints: write them while training goes on, for the memory of one more copy
+        of the state.
     """
 
     steps: int = 1000
     batch_size: int = 64
     seed: int = 0
     optimizer: OptimizerConfig = OptimizerConfig()
+    precision: str = "float32"
     jit_compile: bool = False
+    accumulate: int = 1
+    steps_per_call: int = 1
+    max_loss_growth: float = 100.0
     log_every: int = 20
     preview_every: int = 0
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
+    keep_every: int = 0
+    asynchronous_checkpoints: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
+        whole = ("batch_size", "accumulate", "steps_per_call", "keep_checkpoints")
+        numbers = ("steps", "log_every", "checkpoint_every")
+        for field in (*whole, *numbers):
             self._require(getattr(self, field) >= 1, field, "at least 1")
-        self._require(self.preview_every >= 0, "preview_every", "0 or more")
+        for field in ("preview_every", "keep_every"):
+            self._require(getattr(self, field) >= 0, field, "0 or more")
+        for field in (*numbers, "preview_every"):
+            divides = getattr(self, field) % self.steps_per_call == 0
+            self._require(divides, field, f"a multiple of steps_per_call={self.steps_per_call}")
+        self._require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
+        self._require(self.max_loss_growth > 1, "max_loss_growth", "above 1")

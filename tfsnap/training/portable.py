@@ -4,11 +4,10 @@ The module that comes out is the very step of the trainer: draws, gradients, Ada
 of the weights. `tfsnap.training.portable_runner` trains with it.
 """
 
-import contextlib
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -100,7 +99,6 @@ def compile_step(
     output: str | os.PathLike,
     workdir: pathlib.Path,
     half: Sequence[str] = (),
-    precision: str = "float32",
 ) -> Manifest:
     """Writes everything that training needs outside TensorFlow into a folder.
 
@@ -111,8 +109,6 @@ def compile_step(
         step 0.
       half: which values are rounded to float16 for the journey: "frozen" for the networks that are
         only read, "state" for the weights and the optimizer's state.
-      precision: "float32", whose products GPUs round to TF32, or "bfloat16" for the network that is
-        trained; its weights and all sums over the batch stay float32.
 
     Returns:
       The manifest.
@@ -124,12 +120,11 @@ def compile_step(
     Example:
       >>> compile_step(job, output="step", workdir=pathlib.Path("runs/clip"))
     """
-    source = job.source()  # First, so that networks that make the data work in float32.
-    with _policy(precision):
-        strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
-        trainer = Trainer(job, workdir=workdir, strategy=strategy)
-        first_step = trainer.checkpoints.restore()
-        lowered = LoweredStep(trainer, source)
+    source = job.source().in_memory()
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    trainer = Trainer(job, workdir=workdir, strategy=strategy)
+    first_step = trainer.checkpoints.restore()
+    lowered = LoweredStep(trainer, source)
     folder = pathlib.Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODULE).write_bytes(lowered.serialize())
@@ -156,18 +151,6 @@ def compile_step(
     )
     manifest.save(folder)
     return manifest
-
-
-@contextlib.contextmanager
-def _policy(precision: str) -> Iterator[None]:
-    """Builds networks that compute in `precision`."""
-    before = keras.mixed_precision.global_policy()
-    if precision != "float32":
-        keras.mixed_precision.set_global_policy(f"mixed_{precision}")
-    try:
-        yield
-    finally:
-        keras.mixed_precision.set_global_policy(before)
 
 
 def _captured(

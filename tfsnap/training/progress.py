@@ -15,21 +15,21 @@ class Progress:
 
     Args:
       label: name of what is trained.
-      folder: TensorBoard's folder.
+      folder: TensorBoard's folder; None to keep silent, as all workers but one do.
       start: steps already done.
       steps: steps in all.
       batch_size: examples per step.
     """
 
     def __init__(
-        self, label: str, folder: pathlib.Path, *, start: int, steps: int, batch_size: int
+        self, label: str, folder: pathlib.Path | None, *, start: int, steps: int, batch_size: int
     ):
         self._label = label
         self._steps = steps
         self._batch_size = batch_size
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._writer = tf.summary.create_file_writer(str(folder)) if folder else None
         self._bar = None
-        if sys.stderr.isatty():
+        if folder and sys.stderr.isatty():
             self._bar = tqdm.tqdm(desc=label, initial=start, total=steps, unit="step")
         self._reported = start
         self._start = start
@@ -37,6 +37,8 @@ class Progress:
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Shows figures after `step` steps; adds throughput and time left."""
+        if self._writer is None:
+            return
         now = time.monotonic()
         rate = (step - self._reported) / max(now - self._clock, 1e-9)
         left = (self._steps - step) * (now - self._began) / max(step - self._start, 1)
@@ -59,12 +61,15 @@ class Progress:
 
     def pictures(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
         """Writes uint8 grids, [H, W, 3], to TensorBoard."""
+        if self._writer is None:
+            return
         with self._writer.as_default(step=step):
             for name, grid in grids.items():
                 tf.summary.image(name, grid[None])
 
     def close(self) -> None:
         """Finishes the bar and flushes TensorBoard."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
         if self._bar is not None:
             self._bar.close()

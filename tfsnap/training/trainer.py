@@ -1,29 +1,37 @@
 """The training loop."""
 
+import contextlib
 import json
-import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfsnap.objectives.base import Batch, Draws, Objective
+from tfsnap.objectives.base import Batch, Objective
 from tfsnap.training.checkpoint import Checkpoints
 from tfsnap.training.config import TrainingConfig
+from tfsnap.training.health import Health
 from tfsnap.training.optimizer import (
     WarmupCosine,
     WeightAverage,
     build_optimizer,
     optimizer_state,
 )
+from tfsnap.training.precision import computing_in
 from tfsnap.training.progress import Progress
+from tfsnap.training.step import Figures, TrainStep
+from tfsnap.training.stopping import StopRequest, Watchdog
+from tfsnap.training.strategy import place_of
 from tfsnap.weights.store import addressed, save_weights
 
 WEIGHTS = "weights.safetensors"  # The averaged weights of a finished run, in its workdir.
+ON_NAN = ("stop", "skip", "rollback")
+_ROLLBACKS = 3  # From one checkpoint; a fourth would not help either.
+_SHOWN = 3  # Captions of a batch that spoiled the loss.
 
 
 class TrainingError(RuntimeError):
@@ -40,8 +48,13 @@ class Job(Protocol):
         """Makes the network and its objective; called once, under the strategy's scope."""
         ...
 
-    def batches(self, start_step: int) -> tf.data.Dataset:
-        """An endless data set of global batches whose first element is that of `start_step`."""
+    def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
+        """An endless data set of batches whose first element is that of `start_step`.
+
+        Args:
+          start_step: number of the first step.
+          part: (i, n) for the i-th of n equal parts of each global batch.
+        """
         ...
 
     def previews(self, model: keras.Model) -> dict[str, np.ndarray]:
@@ -52,74 +65,123 @@ class Job(Protocol):
         """Metadata stored with the weights, enough to build the network again."""
         ...
 
+    def captions(self, step: int) -> list[str]:
+        """What the examples of a step's batch show, to find what spoiled a loss."""
+        ...
+
 
 class Trainer:
     """Trains a job in a workdir; running the same job again goes on where it stopped.
 
     The workdir gets `checkpoints/` (the whole state), `tensorboard/`, and at the end
-    `weights.safetensors`: the averaged weights with a description of the network.
+    `weights.safetensors`: the averaged weights with a description of the network. Where several
+    workers train together they share one workdir, and the first of them writes.
 
     Args:
       job: what to train.
       workdir: folder of the run.
       strategy: where to train.
+      on_nan: what to do when the loss is no longer finite or explodes. "stop" raises. "skip" drops
+        the updates of batches whose loss or gradient is not finite, and stops for a loss that is
+        finite but explodes. "rollback" puts weights and optimizer back to the newest checkpoint and
+        goes on with the data that follows, so that what spoiled the loss does not come again.
+      hang_timeout: seconds after which a step that does not finish ends the process; 0 for never.
+
+    Raises:
+      TrainingError: the config does not fit the strategy or the objective.
 
     Example:
       >>> Trainer(job, workdir=pathlib.Path("runs/clip"), strategy=make_strategy("one")).fit()
     """
 
-    def __init__(self, job: Job, *, workdir: pathlib.Path, strategy: tf.distribute.Strategy):
+    def __init__(
+        self,
+        job: Job,
+        *,
+        workdir: pathlib.Path,
+        strategy: tf.distribute.Strategy,
+        on_nan: str = "stop",
+        hang_timeout: float = 0.0,
+    ):
         self.job = job
         self.config = job.training
         self.workdir = workdir
         self.strategy = strategy
-        replicas = strategy.num_replicas_in_sync
-        if self.config.batch_size % replicas:
-            raise TrainingError(
-                f"batch_size is {self.config.batch_size}; with {replicas} replicas it must be a "
-                f"multiple of {replicas}"
-            )
+        self.place = place_of(strategy)
+        self.on_nan = on_nan
+        self.hang_timeout = hang_timeout
+        self._check_batch()
         keras.utils.set_random_seed(self.config.seed)
-        with strategy.scope():
+        with strategy.scope(), computing_in(self.config.precision):
             self.model, self.objective = job.build()
             variables = self.model.trainable_variables
             self.optimizer = build_optimizer(
-                self.config.optimizer, steps=self.config.steps, variables=variables
+                self.config.optimizer,
+                steps=self.config.steps,
+                variables=variables,
+                scale_loss=self.config.precision == "float16",
             )
             self.average = WeightAverage(variables, self.config.optimizer.ema_decay)
         self.checkpoints = Checkpoints(
-            workdir / "checkpoints", self.state, self.config.keep_checkpoints
+            workdir / "checkpoints",
+            self.state,
+            self.config.keep_checkpoints,
+            self.config.keep_every,
+            self.config.asynchronous_checkpoints,
         )
-        self._step = tf.function(self.global_step, jit_compile=self.config.jit_compile)
+        try:
+            self._train = TrainStep(
+                model=self.model,
+                objective=self.objective,
+                optimizer=self.optimizer,
+                average=self.average,
+                config=self.config,
+                skip_nan=on_nan == "skip",
+            )
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
+        # Objectives have no Python control flow over tensors; to convert it costs seconds.
+        self._step = tf.function(self.global_step, autograph=False)
+        self._steps = tf.function(self._several_steps, autograph=False)
 
-    def fit(self) -> pathlib.Path:
+    def fit(self, stop: StopRequest | None = None) -> pathlib.Path | None:
         """Trains to the last step and writes the averaged weights.
 
+        Args:
+          stop: where signals are noted; when one comes the run ends after a checkpoint.
+
         Returns:
-          The path of the weight file.
+          The path of the weight file; None when a signal ended the run before its last step.
 
         Raises:
-          TrainingError: the loss is no longer finite.
+          TrainingError: the loss is no longer finite, or a checkpoint cannot be written.
+          Stopped: a signal came outside of the loop; the next run goes on.
         """
-        done = self.checkpoints.restore()
+        stop = stop or StopRequest()
+        done = self._restore()
         if done >= self.config.steps and self.weights_path.is_file():
             print(f"{self.job.label}: already trained, {self.weights_path}")
             return self.weights_path
         progress = Progress(
             self.job.label,
-            self.workdir / "tensorboard",
+            self.workdir / "tensorboard" if self.place.chief else None,
             start=done,
             steps=self.config.steps,
             batch_size=self.config.batch_size,
         )
-        if done < self.config.steps:  # Not for a run that only lacks its weights: data may be slow.
-            data = iter(self.strategy.experimental_distribute_dataset(self.job.batches(done)))
-        for step in range(done, self.config.steps):
-            figures = self._step(next(data), tf.constant(step))
-            self._after_step(step + 1, figures, progress)
-        self._draw(self.config.steps, progress)
-        self._save_weights()
-        progress.close()
+        with contextlib.closing(progress):
+            # Without steps to do only the weights are missing: making data may be slow.
+            if done < self.config.steps:
+                start = done
+                data = self._distributed(lambda i, n: self.job.batches(start, part=(i, n)))
+                with stop.deferred():
+                    done = self._loop(done, data, progress, stop)
+            if done < self.config.steps:
+                print(f"{self.job.label}: stopped by {stop.signal} after step {done}", flush=True)
+                return None
+            if self.place.chief:
+                self._draw(done, progress)
+                self._save_weights()
         return self.weights_path
 
     @property
@@ -137,18 +199,21 @@ class Trainer:
         }
         return {f"{part}/{name}": v for part, named in parts.items() for name, v in named.items()}
 
-    def train_step(self, batch: Batch, step: int) -> dict[str, tf.Tensor]:
+    def train_step(self, batch: Batch, step: int) -> Figures:
         """Runs one step on a global batch, for tests and for timing.
 
         Returns:
           The mean loss and metrics over the global batch.
         """
-        data = tf.data.Dataset.from_tensors(batch)
-        return self._step(
-            next(iter(self.strategy.experimental_distribute_dataset(data))), tf.constant(step)
-        )
 
-    def global_step(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
+        def part_of_batch(part: int, parts: int) -> tf.data.Dataset:
+            rows = self.config.batch_size // parts
+            own = {name: value[part * rows : (part + 1) * rows] for name, value in batch.items()}
+            return tf.data.Dataset.from_tensors(own)
+
+        return self._step(next(self._distributed(part_of_batch)), tf.constant(step))
+
+    def global_step(self, batch: Batch, step: tf.Tensor) -> Figures:
         """The step itself, to be traced by a `tf.function`: what every step of `fit` does.
 
         Args:
@@ -158,47 +223,183 @@ class Trainer:
         Returns:
           The mean loss and metrics over the global batch.
         """
-        figures = self.strategy.run(self._replica_step, args=(batch, step))
-        return {
-            name: self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-            for name, value in figures.items()
-        }
+        return self._train(self.strategy, batch, step)
 
-    def _replica_step(self, batch: Batch, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        context = tf.distribute.get_replica_context()
-        draws = Draws(
-            seed=tf.stack([self.config.seed, tf.cast(step, tf.int32)]),
-            rows=self.config.batch_size // context.num_replicas_in_sync,
-            replica=context.replica_id_in_sync_group,
-            replicas=context.num_replicas_in_sync,
+    def _several_steps(self, data: Iterator, step: tf.Tensor) -> Figures:
+        """Means over the steps of one call from Python."""
+        count = self.config.steps_per_call
+
+        def add(i: tf.Tensor, sums: Figures) -> tuple[tf.Tensor, Figures]:
+            return i + 1, tf.nest.map_structure(tf.add, sums, self._step(next(data), step + i))
+
+        first = self._step(next(data), step)
+        _, sums = tf.while_loop(lambda i, _: i < count, add, (tf.constant(1), first))
+        return tf.nest.map_structure(lambda total: total / count, sums)
+
+    def _distributed(self, part_of_batches: Callable[[int, int], tf.data.Dataset]) -> Iterator:
+        """Gives every replica its rows; every worker makes its own part of a batch only."""
+        rows = self.config.batch_size // self.strategy.num_replicas_in_sync
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            data = part_of_batches(context.input_pipeline_id, context.num_input_pipelines)
+            return data.rebatch(rows, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+        return iter(self.strategy.distribute_datasets_from_function(of_worker))
+
+    def _check_batch(self) -> None:
+        c, replicas = self.config, self.strategy.num_replicas_in_sync
+        if c.batch_size % (replicas * c.accumulate):
+            raise TrainingError(
+                f"batch_size is {c.batch_size}; with {replicas} replicas and {c.accumulate} "
+                f"micro-batches it must be a multiple of {replicas * c.accumulate}"
+            )
+        if self.on_nan not in ON_NAN:
+            raise TrainingError(f"on_nan is {self.on_nan!r}; it must be one of {', '.join(ON_NAN)}")
+
+    def _restore(self) -> int:
+        """Goes back to the newest checkpoint, of which all workers must see the same."""
+        done = self.checkpoints.restore()
+        if self.place.workers > 1:
+            self._require_one_start(done)
+        return done
+
+    def _require_one_start(self, done: int) -> None:
+        @tf.function(autograph=False)
+        def gathered() -> tf.Tensor:
+            own = self.strategy.run(lambda: tf.constant([done], tf.int64))
+            return self.strategy.gather(own, axis=0)
+
+        starts = sorted(set(gathered().numpy().tolist()))
+        if len(starts) > 1:
+            raise TrainingError(
+                f"workers found checkpoints of different steps, {starts}: --workdir={self.workdir} "
+                "must be one folder that all of them share"
+            )
+
+    def _loop(self, done: int, data: Iterator, progress: Progress, stop: StopRequest) -> int:
+        """Trains from step `done` on; returns the step it came to."""
+        c = self.config
+        health, recent, rollbacks = Health(c.max_loss_growth), [], 0
+        watchdog = Watchdog(self.hang_timeout, str(self.place))
+        try:
+            while done < c.steps:
+                figures = self._advance(data, done)
+                recent.append((done, figures))
+                done += c.steps_per_call
+                watchdog.feed(done)
+                stopping = self._agreed(stop.signal is not None)
+                if not (stopping or self._is_time(done)):
+                    continue
+                complaint = self._complaint(health, recent)
+                recent = []
+                if complaint:
+                    rollbacks += 1
+                    self._handle(complaint, rollbacks)
+                    health = Health(c.max_loss_growth)
+                    if done < c.steps and not stopping:
+                        continue
+                    self._save(done)
+                    break
+                if self._after_step(done, figures, progress, stopping):
+                    rollbacks = 0
+                if stopping:
+                    break
+            self._write(self.checkpoints.wait)
+        finally:
+            watchdog.close()
+        return done
+
+    def _advance(self, data: Iterator, done: int) -> Figures:
+        """Trains for the steps of one call; several workers may fail here together."""
+        step = tf.constant(done)
+        try:
+            if self.config.steps_per_call == 1:
+                return self._step(next(data), step)
+            return self._steps(data, step)
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as e:
+            reason = str(e).splitlines()[0][:200]
+            raise TrainingError(
+                f"{self.place}: step {done + 1} failed because another worker is gone ({reason}); "
+                "start all workers again to go on from the newest checkpoint"
+            ) from e
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any worker wishes it: all must do the same, or they wait for each other."""
+        if self.place.workers == 1:
+            return wish
+        return bool(self._any(tf.constant(float(wish))) > 0)
+
+    @tf.function(autograph=False)
+    def _any(self, wish: tf.Tensor) -> tf.Tensor:
+        wishes = self.strategy.run(lambda: wish)
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, wishes, axis=None)
+
+    def _is_time(self, done: int) -> bool:
+        c = self.config
+        every = [n for n in (c.log_every, c.checkpoint_every, c.preview_every) if n]
+        return done == c.steps or any(done % n == 0 for n in every)
+
+    def _complaint(self, health: Health, recent: list[tuple[int, Figures]]) -> str | None:
+        """The first thing that is wrong with the losses since the last look."""
+        for step, figures in recent:
+            if self.on_nan == "skip" and float(figures["skipped"]):
+                print(f"{self.job.label}: step {step + 1} skipped: not finite", flush=True)
+                continue
+            problem = health.complaint(float(figures["loss"]))
+            if problem:
+                captions = "; ".join(self.job.captions(step)[:_SHOWN])
+                return f"the loss of step {step + 1} {problem}. Its batch: {captions or 'unknown'}"
+        return None
+
+    def _handle(self, complaint: str, rollbacks: int) -> None:
+        """Rolls back, or raises what happened and what to do."""
+        steps = self.checkpoints.steps()
+        last = f"Last checkpoint: {f'step {steps[-1]}' if steps else 'none'}"
+        if self.on_nan == "rollback" and steps and rollbacks <= _ROLLBACKS:
+            self._write(self.checkpoints.wait)
+            self._agreed(False)  # No worker reads before the first of them has written.
+            restored = self.checkpoints.restore()
+            print(
+                f"{self.job.label}: {complaint}. Back to the weights of step {restored}, on with "
+                "the data that follows",
+                flush=True,
+            )
+            return
+        rate = self.config.optimizer.learning_rate
+        tried = f" after {rollbacks - 1} rollbacks" if rollbacks > 1 else ""
+        raise TrainingError(
+            f"{complaint}{tried}; lower training.optimizer.learning_rate (now {rate}), or try "
+            f"--on_nan=rollback. {last}"
         )
-        with tf.GradientTape() as tape:
-            loss, metrics = self.objective(self.model, batch, draws)
-            # Gradients are summed over replicas, so each contributes its share of the global mean.
-            mean = tf.reduce_sum(loss) / self.config.batch_size
-        variables = self.model.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(mean, variables), variables, strict=True))
-        self.average.update(step)
-        shares = {name: tf.reduce_sum(m) / self.config.batch_size for name, m in metrics.items()}
-        return {"loss": mean, **shares}
 
-    def _after_step(self, done: int, figures: Mapping[str, tf.Tensor], progress: Progress) -> None:
+    def _after_step(self, done: int, figures: Figures, progress: Progress, stopping: bool) -> bool:
+        """Reports, saves and draws what is due; returns whether there is a new checkpoint."""
         c, last = self.config, done == self.config.steps
         if done % c.log_every == 0 or last:
             values = {name: float(value) for name, value in figures.items()}
-            if not math.isfinite(values["loss"]):
-                steps = self.checkpoints.steps()
-                raise TrainingError(
-                    f"the loss of step {done} is {values['loss']}; lower "
-                    f"training.optimizer.learning_rate (now {c.optimizer.learning_rate}). "
-                    f"Last checkpoint: {f'step {steps[-1]}' if steps else 'none'}"
-                )
             rate = WarmupCosine(c.optimizer, c.steps)(done - 1)
             progress.report(done, {**values, "learning_rate": float(rate)})
-        if done % c.checkpoint_every == 0 or last:
-            self.checkpoints.save(done)
-        if c.preview_every and done % c.preview_every == 0 and not last:
+        saving = stopping or last or done % c.checkpoint_every == 0
+        if saving:
+            self._save(done)
+        if c.preview_every and done % c.preview_every == 0 and not last and self.place.chief:
             self._draw(done, progress)
+        return saving
+
+    def _save(self, done: int) -> None:
+        if self.place.chief:
+            self._write(lambda: self.checkpoints.save(done))
+
+    def _write(self, write: Any) -> None:
+        try:
+            write()
+        except OSError as error:
+            steps = self.checkpoints.steps()
+            raise TrainingError(
+                f"cannot write a checkpoint to {self.workdir}: {error.strerror or error}. "
+                f"Checkpoints of steps {steps} are as they were; make room and run the same "
+                "command again"
+            ) from error
 
     def _draw(self, step: int, progress: Progress) -> None:
         self.average.swap()

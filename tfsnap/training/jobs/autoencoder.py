@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import tf_keras as keras
 
 from tfsnap.config import AutoencoderConfig, Config
 from tfsnap.data.examples import Examples
+from tfsnap.data.shuffle import rows_of_steps
 from tfsnap.data.source import BatchSource
 from tfsnap.models.autoencoder import Autoencoder, build_autoencoder
 from tfsnap.objectives.autoencode import Autoencode
@@ -20,6 +22,7 @@ from tfsnap.weights.archive import describe
 
 _SHOWN = 16  # Pictures in a preview.
 _MEASURED = 1024  # Pictures that the latent's scale is measured on.
+_TOGETHER = 64  # Pictures that are encoded together.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +58,9 @@ class AutoencoderJob(Config):
     def _examples(self) -> Examples:
         return self.data.load("train")
 
-    def batches(self, start_step: int) -> tf.data.Dataset:
+    def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """See `Job`."""
-        return self.source().batches(start_step)
+        return self.source().batches(start_step, part=part)
 
     def source(self) -> BatchSource:
         """The training examples and how they are drawn."""
@@ -69,6 +72,18 @@ class AutoencoderJob(Config):
             pictures=("image",),
             augment=self.data.augment,
         )
+
+    def captions(self, step: int) -> list[str]:
+        """See `Job`."""
+        source = self.source()
+        (rows,) = rows_of_steps(
+            source.index,
+            seed=source.seed,
+            first_step=step,
+            steps=1,
+            batch_size=source.batch_size,
+        )
+        return [self._examples.captions[row][0] for row in rows]
 
     def previews(self, model: Autoencoder) -> dict[str, np.ndarray]:
         """Unseen pictures above what becomes of them."""
@@ -85,20 +100,19 @@ class AutoencoderJob(Config):
 
 def latent_deviation(model: Autoencoder, images: np.ndarray) -> float:
     """Standard deviation of the latent means of uint8 images [N, H, W, 3]."""
-    return float(np.std(encode_moments(model, images)[..., : model.config.latent_channels]))
+    means = moment_encoder(model)(images)[..., : model.config.latent_channels]
+    return float(np.std(means))
 
 
-def encode_moments(model: Autoencoder, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """Encodes images to means and log-variances.
+def moment_encoder(model: Autoencoder) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns a function that encodes images to means and log-variances.
 
-    Args:
-      model: the autoencoder.
-      images: uint8 [N, H, W, 3].
-      batch_size: images per evaluation.
-
-    Returns:
-      float32 [N, h, w, 2c], means first.
+    It takes uint8 or float [N, H, W, 3] in [0, 255] and gives float32 [N, h, w, 2c], means first.
     """
     encode = tf.function(lambda x: tf.concat(model.encoder(x), axis=-1), reduce_retracing=True)
-    rows = range(0, len(images), batch_size)
-    return np.concatenate([encode(to_float(images[i : i + batch_size])).numpy() for i in rows])
+
+    def moments(images: np.ndarray) -> np.ndarray:
+        rows = range(0, len(images), _TOGETHER)
+        return np.concatenate([encode(to_float(images[i : i + _TOGETHER])).numpy() for i in rows])
+
+    return moments

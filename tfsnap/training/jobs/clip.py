@@ -12,7 +12,7 @@ from tfsnap.data.source import BatchSource
 from tfsnap.models.clip import Clip, build_clip
 from tfsnap.objectives.contrastive import Contrastive
 from tfsnap.training.config import TrainingConfig
-from tfsnap.training.jobs.inputs import Captioned, DataConfig, captioned
+from tfsnap.training.jobs.inputs import Captioned, DataConfig, captioned, read_captions
 from tfsnap.weights.archive import describe
 
 
@@ -48,9 +48,9 @@ class ClipJob(Config):
         """See `Job`."""
         return build_clip(self.model), Contrastive(self.label_smoothing)
 
-    def batches(self, start_step: int) -> tf.data.Dataset:
+    def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """See `Job`."""
-        return self.source().batches(start_step)
+        return self.source().batches(start_step, part=part)
 
     def source(self) -> BatchSource:
         """The training examples and how they are drawn."""
@@ -66,6 +66,10 @@ class ClipJob(Config):
             pictures=("image",),
             augment=self.data.augment,
         )
+
+    def captions(self, step: int) -> list[str]:
+        """See `Job`."""
+        return read_captions(self.source().at(step)["tokens"], self._captioned("train").tokenizer)
 
     def previews(self, model: Clip) -> dict[str, np.ndarray]:
         """CLIP draws nothing."""

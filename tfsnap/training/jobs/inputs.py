@@ -9,8 +9,8 @@ from tfsnap.config import Config
 from tfsnap.data.augment import AugmentConfig
 from tfsnap.data.examples import Examples, Subset, load_examples, tokenize_captions
 from tfsnap.data.fetch import fetch_merges
-from tfsnap.data.pipeline import sampling_index
-from tfsnap.tokenizer import Tokenizer
+from tfsnap.data.shuffle import sampling_index
+from tfsnap.tokenizer import END_TOKEN, Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,3 +72,9 @@ def captioned(data: DataConfig, split: str, context_length: int) -> Captioned:
     tokenizer = Tokenizer(fetch_merges(), context_length=context_length)
     tokens = tokenize_captions(examples, tokenizer)
     return Captioned(examples, tokens, tokenizer([""])[0], tokenizer)
+
+
+def read_captions(tokens: np.ndarray, tokenizer: Tokenizer) -> list[str]:
+    """Turns rows of tokens, int32 [B, T], back into words."""
+    ends = np.argmax(tokens == END_TOKEN, axis=1)
+    return [tokenizer.decode(row[1:end]) for row, end in zip(tokens, ends, strict=True)]

@@ -12,6 +12,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import Config, ScheduleConfig, UNetConfig
+from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.data.shuffle import sampling_index
 from tfsnap.data.source import BatchSource
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.autoencoder import Autoencoder
@@ -19,10 +21,13 @@ from tfsnap.models.clip import Clip
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import UNet, build_unet
 from tfsnap.objectives.denoise import Denoise
+from tfsnap.tokenizer import Tokenizer
 from tfsnap.training.config import TrainingConfig
-from tfsnap.training.jobs.autoencoder import encode_moments
-from tfsnap.training.jobs.inputs import Captioned, DataConfig, captioned
+from tfsnap.training.jobs.autoencoder import moment_encoder
+from tfsnap.training.jobs.inputs import Captioned, DataConfig, captioned, read_captions
+from tfsnap.training.jobs.latents import Latents, open_latents
 from tfsnap.training.pictures import mosaic
+from tfsnap.training.precision import computing_in
 from tfsnap.training.sampling import sample_pictures
 from tfsnap.weights.archive import describe, load_trained
 from tfsnap.weights.store import WeightFileError
@@ -37,8 +42,11 @@ class UNetJob(Config):
     Attributes:
       autoencoder: weight file of the autoencoder.
       clip: weight file of CLIP.
+      latents: folder of a cache of latents, see `tfsnap.training.jobs.encoding`. Training then
+        reads neither pictures nor the autoencoder nor, if the cache has its embeddings, CLIP;
+        their weight files are needed for previews only.
       model: the network; its context is as wide as CLIP's text tower.
-      data: captioned pictures, which are encoded once, before the first step.
+      data: captioned pictures; without a cache they are encoded once, before the first step.
       training: length, batch and optimizer.
       schedule: the noise schedule.
       prediction: "epsilon" or "v".
@@ -51,6 +59,7 @@ class UNetJob(Config):
 
     autoencoder: str = ""
     clip: str = ""
+    latents: str = ""
     model: UNetConfig = UNetConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -62,40 +71,62 @@ class UNetJob(Config):
 
     def build(self) -> tuple[keras.Model, Denoise]:
         """See `Job`."""
+        model = build_unet(self.model)  # First: its weights depend on the seed and nothing else.
+        # Without a cache the data waits: a run that only lacks its weights never needs it.
+        stored = self.encoded if self.latents else None
+        ready = stored is not None and stored.condition == "context"
         objective = Denoise(
-            text_encoder=self._clip.text_encoder,
+            text_encoder=None if ready else self.trained_clip.text_encoder,
             schedule=NoiseSchedule(self.schedule),
             prediction=self.prediction,
-            scale=self._autoencoder.config.scale,
+            scale=stored.scale if stored else self.trained_autoencoder.config.scale,
         )
-        return build_unet(self.model), objective
+        return model, objective
 
-    def batches(self, start_step: int) -> tf.data.Dataset:
+    def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """See `Job`."""
-        return self.source().batches(start_step)
+        return self.source().batches(start_step, part=part)
 
     def source(self) -> BatchSource:
         """The training examples and how they are drawn."""
-        train = self._captioned
+        return self._drawing(self.encoded.condition)
+
+    def _drawing(self, caption: str) -> BatchSource:
+        """Draws latents and one of the tables of captions."""
+        data, seed = self.encoded, self.training.seed
         return BatchSource(
-            tables={"moments": self._moments, "tokens": train.tokens},
-            index=self.data.index(train.examples, self.training.seed),
+            tables={"moments": data.moments, caption: data.captions[caption]},
+            index=sampling_index(data.groups, resample=self.data.resample, seed=seed),
             batch_size=self.training.batch_size,
-            seed=self.training.seed,
-            variants=("tokens",),
-            null_rows={"tokens": train.null_tokens},
+            seed=seed,
+            variants=(caption,),
+            augmentations=("moments",),
+            null_rows={caption: data.empty[caption]},
             dropout=self.dropout,
         )
 
+    def captions(self, step: int) -> list[str]:
+        """See `Job`."""
+        try:
+            tokenizer = Tokenizer(fetch_merges(), context_length=len(self.encoded.empty["tokens"]))
+        except FetchError:  # Training from a cache needs no tokenizer.
+            return []
+        return read_captions(self._drawing("tokens").at(step)["tokens"], tokenizer)
+
     def previews(self, model: UNet) -> dict[str, np.ndarray]:
-        """Pictures for canonical captions spread evenly over the training set."""
-        rows = np.linspace(0, len(self._captioned.tokens) - 1, _SHOWN).astype(int)
+        """Pictures for canonical captions spread evenly over the training set.
+
+        None where there is a cache of latents without the networks that it was made with.
+        """
+        if self.latents and not all(map(os.path.isfile, self.weights.values())):
+            return {}
+        rows = np.linspace(0, len(self.encoded.groups) - 1, _SHOWN).astype(int)
         whole = self.assemble(model)
         noise = np.random.default_rng(self.training.seed)
         pictures = sample_pictures(
             whole,
-            tokens=self._captioned.tokens[rows, 0],
-            null_tokens=self._captioned.null_tokens,
+            tokens=self.encoded.canonical(rows),
+            null_tokens=self.encoded.empty["tokens"],
             steps=self.preview_steps,
             guidance=self.preview_guidance,
             noise=noise.standard_normal([len(rows), *whole.latent_shape], np.float32),
@@ -114,16 +145,22 @@ class UNetJob(Config):
     def assemble(self, model: UNet) -> LatentDiffusion:
         """The whole text-to-image model around `model`."""
         return LatentDiffusion(
-            clip=self._clip,
+            clip=self.trained_clip,
             unet=model,
-            autoencoder=self._autoencoder,
+            autoencoder=self.trained_autoencoder,
             schedule=NoiseSchedule(self.schedule),
             prediction=self.prediction,
             resolution=(self.data.resolution, self.data.resolution),
         )
 
+    @property
+    def weights(self) -> dict[str, str]:
+        """The weight files that a UNet is trained with, by network."""
+        return {"autoencoder": self.autoencoder, "clip": self.clip}
+
     @functools.cached_property
-    def _clip(self) -> Clip:
+    def trained_clip(self) -> Clip:
+        """CLIP, frozen."""
         clip = load_trained(self.clip, "clip").model
         if clip.config.text.width != self.model.context_width:
             raise ValueError(
@@ -134,20 +171,36 @@ class UNetJob(Config):
         return clip
 
     @functools.cached_property
-    def _autoencoder(self) -> Autoencoder:
-        autoencoder = load_trained(self.autoencoder, "autoencoder").model
+    def trained_autoencoder(self) -> Autoencoder:
+        """The autoencoder, frozen."""
+        with computing_in("float32"):  # It makes the data, whatever the UNet computes in.
+            autoencoder = load_trained(self.autoencoder, "autoencoder").model
         autoencoder.trainable = False
         return autoencoder
 
     @functools.cached_property
-    def _captioned(self) -> Captioned:
-        return captioned(self.data, "train", self._clip.config.text.context_length)
+    def captioned(self) -> Captioned:
+        """The pictures of the training set, for CLIP's text encoder."""
+        return captioned(self.data, "train", self.trained_clip.config.text.context_length)
 
     @functools.cached_property
-    def _moments(self) -> np.ndarray:
-        """Latent moments of the training pictures, float16 [N, h, w, 2c]."""
-        moments = encode_moments(self._autoencoder, self._captioned.examples.images)
-        return moments.astype(np.float16)
+    def encoded(self) -> Latents:
+        """The training set, from the cache or encoded now."""
+        if self.latents:
+            return open_latents(
+                self.latents,
+                data=self.data,
+                context_width=self.model.context_width,
+                weights=self.weights,
+            )
+        moments = moment_encoder(self.trained_autoencoder)(self.captioned.examples.images)
+        return Latents(
+            moments=moments.astype(np.float16)[:, np.newaxis],  # [N, 1, h, w, 2c]
+            captions={"tokens": self.captioned.tokens},
+            empty={"tokens": self.captioned.null_tokens},
+            groups=self.captioned.examples.groups,
+            scale=self.trained_autoencoder.config.scale,
+        )
 
 
 def load_job(workdir: str | os.PathLike) -> UNetJob:

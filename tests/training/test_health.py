@@ -1,0 +1,76 @@
+"""Losses that are not finite or explode, and what `on_nan` does about them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.training.tiny_job import TRAINING, DenseJob, shared_strategy
+from tfsnap.training.health import Health
+from tfsnap.training.trainer import Trainer, TrainingError
+from tfsnap.weights.store import load_tensors
+
+SPOILED = 4
+
+
+def trainer(workdir, **options):
+    job = DenseJob(spoiled_step=SPOILED)
+    return Trainer(job, workdir=workdir, strategy=shared_strategy("one"), **options)
+
+
+def test_a_loss_is_judged_by_its_running_level():
+    health = Health(growth=10.0)
+    assert health.complaint(math.nan) == "is nan"
+    assert all(health.complaint(1.0 + 0.1 * (k % 3)) is None for k in range(30))
+    assert health.complaint(5.0) is None
+    assert "is 40, 3" in health.complaint(40.0)
+    assert health.complaint(-math.inf) == "is -inf"
+
+
+def test_early_losses_may_fall_from_any_height():
+    health = Health(growth=10.0)
+    assert all(health.complaint(loss) is None for loss in (0.1, 50.0, 1.0))
+
+
+def test_stop_names_step_captions_and_last_checkpoint(tmp_path):
+    with pytest.raises(TrainingError) as caught:
+        trainer(tmp_path).fit()
+    message = str(caught.value)
+    assert message.startswith(
+        "the loss of step 5 is nan. Its batch: row 0 of step 4; row 1 of step 4; row 2 of step 4; "
+    )
+    assert message.endswith("Last checkpoint: step 3")
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_skip_leaves_the_update_out(tmp_path, capsys):
+    path = trainer(tmp_path, on_nan="skip").fit()
+    assert "step 5 skipped" in capsys.readouterr().out
+    tensors, _ = load_tensors(path)
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+    state, _ = load_tensors(tmp_path / "checkpoints/step-00000006.safetensors")
+    assert state["optimizer/iteration"] == TRAINING.steps - 1
+
+
+def test_rollback_goes_on_with_the_data_that_follows(tmp_path, capsys):
+    path = trainer(tmp_path, on_nan="rollback").fit()
+    assert "Back to the weights of step 3, on with the data that follows" in capsys.readouterr().out
+    tensors, _ = load_tensors(path)
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+    state, _ = load_tensors(tmp_path / "checkpoints/step-00000006.safetensors")
+    # Three before the checkpoint, and of the later ones none that came with the spoiled step.
+    assert state["optimizer/iteration"] in (3, 4)
+
+
+def test_rollback_without_a_checkpoint_stops(tmp_path):
+    job = DenseJob(spoiled_step=0)
+    run = Trainer(job, workdir=tmp_path, strategy=shared_strategy("one"), on_nan="rollback")
+    with pytest.raises(TrainingError, match="the loss of step 1 is nan.*Last checkpoint: none"):
+        run.fit()
+
+
+def test_an_exploding_loss_is_found(tmp_path, monkeypatch):
+    run = trainer(tmp_path)
+    monkeypatch.setattr(Health, "complaint", lambda self, loss: "is 9, 900 times its running level")
+    with pytest.raises(TrainingError, match="the loss of step 1 is 9, 900 times"):
+        run.fit()

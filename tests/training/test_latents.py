@@ -1,0 +1,277 @@
+"""A cache of latents against encoding in memory, and what happens when it is cut off or foreign."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from tests.training.tiny_job import TRAINING, UNET
+from tfsnap.config import AutoencoderConfig, ClipConfig, ClipImageConfig, ClipTextConfig
+from tfsnap.data.augment import AugmentConfig, Augmenter
+from tfsnap.data.examples import Examples
+from tfsnap.data.shards import ShardedTables, ShardError, ShardWriter
+from tfsnap.models.autoencoder import build_autoencoder
+from tfsnap.models.clip import build_clip
+from tfsnap.training.jobs import encoding, unet
+from tfsnap.training.jobs.encoding import encode_latents
+from tfsnap.training.jobs.inputs import Captioned, DataConfig
+from tfsnap.training.jobs.unet import UNetJob
+from tfsnap.training.portable import compile_step
+from tfsnap.training.portable_format import load_tables
+from tfsnap.training.strategy import make_strategy
+from tfsnap.training.trainer import Trainer
+from tfsnap.weights.archive import describe
+from tfsnap.weights.store import save_weights
+
+PICTURES, VARIANTS, LENGTH, SIDE = 21, 3, 4, 8
+AUGMENT = AugmentConfig(translation=0.2, zoom=0.1)
+AUTOENCODER = AutoencoderConfig(channels=(8, 8), groups=4, resnets=1, scale=0.7)
+CLIP = ClipConfig(
+    text=ClipTextConfig(vocab_size=32, context_length=LENGTH, width=8, layers=1, heads=2),
+    image=ClipImageConfig(resolution=SIDE, patch=4, width=8, layers=1, heads=2),
+    embedding_width=8,
+)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(0)
+    examples = Examples(
+        images=rng.integers(0, 256, [PICTURES, SIDE, SIDE, 3], dtype=np.uint8),
+        captions=(("a",) * VARIANTS,) * PICTURES,
+        groups=rng.integers(0, 3, PICTURES).astype(np.int32),
+        group_names=("x", "y", "z"),
+        keys=tuple(map(str, range(PICTURES))),
+    )
+    tokens = rng.integers(0, 32, [PICTURES, VARIANTS, LENGTH]).astype(np.int32)
+    return Captioned(examples, tokens, np.array([30, 31, 0, 0], np.int32), tokenizer=None)
+
+
+@pytest.fixture(autouse=True)
+def data(pictures, monkeypatch):
+    """What the data set would give; small shards, so that there are several."""
+    monkeypatch.setattr(unet, "captioned", lambda *arguments: pictures)
+    monkeypatch.setattr(encoding, "_SHARD_PICTURES", 6)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Weight files of networks that nobody trained."""
+    folder = tmp_path_factory.mktemp("networks")
+    keras.utils.set_random_seed(0)
+    for model in (build_autoencoder(AUTOENCODER), build_clip(CLIP)):
+        save_weights(folder / model.name, model.variables, metadata=describe(model))
+    return folder
+
+
+def job_of(networks, **changes):
+    job = UNetJob(
+        autoencoder=str(networks / "autoencoder"),
+        clip=str(networks / "clip"),
+        model=UNET,
+        data=DataConfig(resolution=SIDE, caption_variants=VARIANTS, resample=0.7, augment=AUGMENT),
+        training=TRAINING,
+        prediction="v",
+        dropout=0.3,
+        preview_steps=1,
+    )
+    return job.replace(**changes)
+
+
+@pytest.fixture(scope="module")
+def cache(networks, pictures, tmp_path_factory):
+    """A cache of the pictures as they are."""
+    folder = tmp_path_factory.mktemp("cache") / "plain"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unet, "captioned", lambda *arguments: pictures)
+        patch.setattr(encoding, "_SHARD_PICTURES", 6)
+        encode_latents(job_of(networks), folder)
+    return folder
+
+
+def losses(job, workdir, steps=4):
+    trainer = Trainer(job, workdir=workdir, strategy=make_strategy("one"))
+    batches = job.batches(0).take(steps).as_numpy_iterator()
+    return [float(trainer.train_step(batch, k)["loss"]) for k, batch in enumerate(batches)]
+
+
+def test_training_from_the_cache_alone_is_training_without_it(
+    networks, cache, tmp_path, monkeypatch
+):
+    plain = losses(job_of(networks), tmp_path / "a")
+
+    def refuse(*arguments):
+        raise AssertionError(f"loaded {arguments}")
+
+    monkeypatch.setattr(unet, "captioned", refuse)
+    monkeypatch.setattr(unet, "load_trained", refuse)
+    job = job_of(networks, latents=str(cache), autoencoder="nowhere", clip="nowhere")
+    cached = losses(job, tmp_path / "b")
+    np.testing.assert_allclose(cached, plain, rtol=1e-3)
+    assert np.ptp(plain) > 0.01
+    assert cached != plain  # Contexts are rounded: they do come from the cache.
+    assert job.previews(None) == {}
+    compiled(job, tmp_path)
+
+
+def compiled(job, folder):
+    """The same as a step that has left TensorFlow."""
+    manifest = compile_step(job, output=folder / "step", workdir=folder / "none")
+    assert not [a.name for a in manifest.arguments if a.name.startswith("frozen/text")]
+    tables, _ = load_tables(folder / "step")
+    assert {name: table.shape for name, table in tables.items()} == {
+        "moments": (PICTURES, 1, 4, 4, 8),
+        "context": (PICTURES, VARIANTS, LENGTH, 8),
+    }
+
+
+def test_previews_where_the_networks_are(networks, cache, monkeypatch):
+    job = job_of(networks, latents=str(cache))
+    cached = job.previews(job.build()[0])["samples"]
+    assert cached.shape == (4 * SIDE, 4 * SIDE, 3)
+    rows = np.array([0, 5, 20])
+    np.testing.assert_array_equal(
+        job.encoded.canonical(rows), job_of(networks).encoded.canonical(rows)
+    )
+
+
+def test_workers_read_their_parts(networks, cache):
+    job = job_of(networks, latents=str(cache))
+    whole, *parts = (
+        next(job.batches(5, part=part).as_numpy_iterator()) for part in ((0, 1), (0, 2), (1, 2))
+    )
+    for name, rows in whole.items():
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), rows)
+
+
+def test_without_embeddings_clip_reads_the_captions(networks, tmp_path):
+    encode_latents(job_of(networks), tmp_path / "tokens", embeddings=False)
+    plain, cached = job_of(networks), job_of(networks, latents=str(tmp_path / "tokens"))
+    for one, other in zip(plain.batches(0).take(3), cached.batches(0).take(3), strict=True):
+        assert set(other) == {"moments", "tokens"}
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+    assert cached.build()[1].text_encoder is cached.trained_clip.text_encoder
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_augmentations_follow_the_picture_itself(networks, cache, pictures, tmp_path, dtype):
+    job = job_of(networks)
+    encoded = encode_latents(job, tmp_path / "cache", augmentations=3, dtype=dtype)
+    moments = encoded.moments.load()
+    assert moments.dtype == dtype and moments.shape == (PICTURES, 3, 4, 4, 8)
+    plain = job_of(networks).encoded.moments
+    tolerance = 2e-3 if dtype == "float16" else 2e-2
+    np.testing.assert_allclose(
+        moments[:, 0].astype(float), plain[:, 0].astype(float), atol=tolerance, rtol=tolerance
+    )
+    # The second augmentation of the eighth picture, made here by itself.
+    amounts = np.random.default_rng(7).uniform(-1, 1, [2, 3])[1:]
+    changed = Augmenter(AUGMENT)(images=pictures.examples.images[7:8], amounts=amounts).numpy()
+    images = pictures.examples.images.astype(np.float32)
+    images[7] = changed[0]
+    expected = encoding.moment_encoder(job.trained_autoencoder)(images)[7]
+    np.testing.assert_allclose(
+        moments[7, 2].astype(float), expected, atol=tolerance, rtol=tolerance
+    )
+    # Training draws all of them.
+    drawn = job_of(networks, latents=str(tmp_path / "cache")).batches(0).take(30)
+    found = {m.tobytes() for batch in drawn for m in batch["moments"].numpy()}
+    assert len(found) > 2 * PICTURES
+
+
+@pytest.mark.parametrize("write", [0, 3, 7, 9])
+def test_who_is_cut_off_goes_on(networks, cache, tmp_path, monkeypatch, write):
+    class Killed(BaseException):
+        pass
+
+    whole, count = ShardWriter.write, 0
+
+    def killed(self, shard, tables):
+        nonlocal count
+        count += 1
+        if count == write + 1:
+            raise Killed
+        whole(self, shard, tables)
+
+    monkeypatch.setattr(ShardWriter, "write", killed)
+    with pytest.raises(Killed):
+        encode_latents(job_of(networks), tmp_path / "cache")
+    with pytest.raises(ShardError, match="not finished|no tables"):  # Nobody trains on a half.
+        job_of(networks, latents=str(tmp_path / "cache")).source()
+    written, seen = [], []
+    monkeypatch.setattr(
+        ShardWriter, "write", lambda self, *a: (written.append(a[0]), whole(self, *a))
+    )
+    encode_latents(
+        job_of(networks), tmp_path / "cache", progress=lambda *numbers: seen.append(numbers)
+    )
+    assert len(written) == 4 * 3 + 1 - write  # Four shards of three parts, and the empty caption.
+    assert seen[-1] == (PICTURES, PICTURES)
+    for part in ("moments", "captions", "groups", "empty"):
+        found, expected = (ShardedTables(folder / part) for folder in (tmp_path / "cache", cache))
+        assert found.about == expected.about
+        for name in expected.specs:
+            np.testing.assert_array_equal(found.table(name), expected.table(name))
+
+
+def test_a_finished_cache_is_left_alone_and_a_damaged_shard_is_made_again(
+    networks, cache, tmp_path
+):
+    folder = tmp_path / "cache"
+    shutil.copytree(cache, folder)
+    (shard,) = (folder / "moments").glob("*00001.array_record")
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-20] + bytes(20))
+    untouched = {p: p.stat().st_mtime_ns for p in folder.rglob("*.array_record") if p != shard}
+    encode_latents(job_of(networks), folder)
+    found = ShardedTables(folder / "moments")
+    found.verify()
+    np.testing.assert_array_equal(
+        found.table("moments"), ShardedTables(cache / "moments").table("moments")
+    )
+    assert untouched == {p: p.stat().st_mtime_ns for p in untouched}
+
+
+def test_another_config_or_other_weights_are_named(networks, cache, tmp_path):
+    data = job_of(networks).data
+    cached = job_of(networks, latents=str(cache))
+    with pytest.raises(ShardError, match=r"data\.resolution was 8, is 16; use its config, or ano"):
+        cached.replace(data=data.replace(resolution=16)).source()
+    with pytest.raises(ShardError, match=r"context was \[4, 8\], is \[4, 16\]"):
+        wide = dataclasses.replace(UNET, context_width=16)
+        cached.replace(model=wide).source()
+    other = build_autoencoder(AUTOENCODER)
+    save_weights(tmp_path / "other", other.variables, metadata=describe(other))
+    foreign = {"autoencoder": str(tmp_path / "other")}
+    with pytest.raises(ShardError, match=r"weights\.autoencoder was \"\w{64}\", is \"\w{64}\""):
+        cached.replace(**foreign).source()
+    with pytest.raises(ShardError, match="autoencoder"):
+        encode_latents(job_of(networks, **foreign), cache)
+    with pytest.raises(ShardError, match="nothing: no such cache of latents; make it with"):
+        cached.replace(latents=str(tmp_path / "nothing")).source()
+    # How often pictures are drawn is not the cache's business.
+    cached.replace(data=data.replace(resample=0.0, augment=AugmentConfig())).source()
+
+
+def test_parts_of_two_caches_do_not_make_one(networks, cache, tmp_path):
+    encode_latents(job_of(networks), tmp_path / "cache", dtype="bfloat16")
+    shutil.rmtree(tmp_path / "cache/captions")
+    shutil.copytree(cache / "captions", tmp_path / "cache/captions")
+    with pytest.raises(ShardError, match="put together from several"):
+        job_of(networks, latents=str(tmp_path / "cache")).source()
+
+
+def test_what_cannot_be_encoded_is_one_line(networks, tmp_path, pictures, monkeypatch):
+    plain = DataConfig(resolution=SIDE, caption_variants=VARIANTS)
+    with pytest.raises(ValueError, match=r"augmentations is 2, but data\.augment changes nothing"):
+        encode_latents(job_of(networks, data=plain), tmp_path, augmentations=2)
+    with pytest.raises(ValueError, match="augmentations is 0; it must be at least 1"):
+        encode_latents(job_of(networks), tmp_path, augmentations=0)
+    monkeypatch.setattr(
+        encoding, "moment_encoder", lambda model: lambda x: np.full([len(x), 4, 4, 8], 1e5)
+    )
+    with pytest.raises(ValueError, match="a value of 100000 does not fit float16: use bfloat16"):
+        encode_latents(job_of(networks), tmp_path / "cache")

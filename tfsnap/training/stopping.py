@@ -1,0 +1,100 @@
+"""Ways in which a run ends before its last step: signals, and workers that hang."""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+HUNG_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits(3): start it again.
+
+
+class Stopped(BaseException):
+    """A signal came while there was nothing to finish first. Its argument is the signal's name."""
+
+
+class StopRequest:
+    """Turns SIGTERM and SIGINT into a wish that a loop grants when its step is done.
+
+    Outside of `deferred` a signal raises `Stopped`; a second signal always does. Use it as a
+    context manager, in the main thread.
+
+    Attributes:
+      signal: name of the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: str | None = None
+        self._deferred = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, the first signal is only noted."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        again = self.signal is not None
+        self.signal = signal.Signals(number).name
+        if again or not self._deferred:
+            raise Stopped(self.signal)
+
+
+class Watchdog:
+    """Ends the process when no step finishes for a while, as when another worker hangs.
+
+    A step that waits for a worker that is gone waits in native code, where no exception reaches it.
+
+    Args:
+      seconds: how long a step may take; 0 switches the watchdog off.
+      who: name of this worker, for the message.
+    """
+
+    def __init__(self, seconds: float, who: str):
+        self._seconds = seconds
+        self._who = who
+        self._fed = time.monotonic()
+        self._step = 0
+        self._done = threading.Event()
+        if seconds:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def feed(self, step: int) -> None:
+        """Tells that `step` steps are done."""
+        self._fed, self._step = time.monotonic(), step
+
+    def close(self) -> None:
+        """Stops watching."""
+        self._done.set()
+
+    def _watch(self) -> None:
+        while not self._done.wait(min(1.0, self._seconds / 4)):
+            waited = time.monotonic() - self._fed
+            if waited > self._seconds:
+                print(
+                    f"{self._who}: step {self._step + 1} has not finished in {waited:.0f} s "
+                    "(--hang_timeout): another worker hangs or is gone, or the step is too long. "
+                    "Ending; run the same command again to go on from the newest checkpoint",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                faulthandler.dump_traceback(all_threads=False)
+                os._exit(HUNG_EXIT_CODE)
