@@ -36,7 +36,7 @@ def sample_pictures(
     every = np.concatenate([tokens, np.broadcast_to(null_tokens, tokens.shape)])
     context = model.clip.text_encoder(tf.constant(every))  # [2N, T, C]
 
-    @tf.function
+    @tf.function(autograph=False)  # To convert it costs seconds, and it has nothing to convert.
     def evaluate(z: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         both = model.unet(
             tf.concat([z, z], axis=0), timesteps=tf.fill([2 * count], t), context=context
