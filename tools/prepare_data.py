@@ -1,71 +1,148 @@
-"""Fetches and draws a data set.
+"""Fetches and draws emoji, or makes pictures of your own ready for training.
 
     tools/prepare_data.py --dataset=emoji --resolution=64
+    tools/prepare_data.py --dataset=folder --path=photos --resolution=64 --output=data/photos
+    tools/prepare_data.py --dataset=webdataset --path='cc3m-{0000..0331}.tar' --output=data/cc3m
+    tools/prepare_data.py --dataset=tfds --path=coco_captions:train --output=data/coco
 
-Nothing is fetched or drawn twice; run the same command again after an interruption. The other tools
-do this by themselves when they need it.
+Nothing is done twice; run the same command again after an interruption. Emoji are prepared by the
+other tools themselves; the others are trained on with --config.data.dataset=OUTPUT.
+
+    tools/prepare_data.py --config=configs/emoji/unet.py:demo --latents=runs/demo/latents
+
+encodes the pictures and captions of a UNet's config with its autoencoder and its CLIP, so that
+training reads neither again: tools/train.py --config=... --config.latents=runs/demo/latents
 """
 
+import os
+import pathlib
 import sys
-import time
-from collections.abc import Callable
 
-import tqdm
 from absl import app, flags, logging
+from ml_collections import config_flags
 
-from tfsnap.data.examples import DATASETS
+# Programs are run from anywhere: the repository's root holds `configs` and `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 from tfsnap.data.fetch import EMOJI_TARBALLS, FetchError, fetch_merges, fetch_tarball
+from tfsnap.data.prepared.build import prepare_set
+from tfsnap.data.prepared.recipe import Recipe
+from tfsnap.data.progress import shown_progress
+from tfsnap.data.readers.entry import Reader
+from tfsnap.data.readers.folder import FolderReader
+from tfsnap.data.readers.webdataset import WebDatasetReader
 
-_DATASET = flags.DEFINE_enum("dataset", "emoji", DATASETS, "Which data set.")
-_RESOLUTION = flags.DEFINE_integer("resolution", 64, "Side of the square pictures, in pixels.", 1)
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Where data lives; by default $TFSNAP_DATA, else ~/.cache/tfsnap."
+_DATASET = flags.DEFINE_enum(
+    "dataset", "emoji", ["emoji", "folder", "webdataset", "tfds"], "What it is, or where it lies."
 )
-_SECONDS_BETWEEN_LINES = 5.0
+_PATH = flags.DEFINE_string("path", None, "A folder; tars, 'x-{00..09}.tar'; NAME:SPLIT of TFDS.")
+_OUTPUT = flags.DEFINE_string("output", None, "With --path: the folder of the prepared set.")
+_CAPTIONS = flags.DEFINE_string("captions", None, "Of a folder: a .csv, .tsv or .jsonl file.")
+_IMAGE = flags.DEFINE_string("image_feature", None, "Of TFDS, where it is not clear.")
+_CAPTION = flags.DEFINE_string("caption_feature", None, "Of TFDS, where it is not clear.")
+_MIN_SIZE = flags.DEFINE_integer("min_size", 0, "Shortest side; 0 is half the resolution.")
+_VALIDATION = flags.DEFINE_float("validation", 0.05, "Share of pictures kept from training.")
+_BUCKETS = flags.DEFINE_bool("buckets", False, "Several shapes instead of a square crop.")
+_BUCKET_STEP = flags.DEFINE_integer("bucket_step", 0, "Of their sides; 0 is resolution / 8.")
+_RESOLUTION = flags.DEFINE_integer("resolution", 64, "Side of the square pictures, in pixels.", 1)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where emoji, or TFDS's data sets, are kept.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "With --latents: the UNet's config.")
+_LATENTS = flags.DEFINE_string("latents", None, "Write a cache of latents into this folder.")
+_AUGMENTATIONS = flags.DEFINE_integer(
+    "augmentations", 1, "Latents of each picture; more than 1 need config.data.augment.", 1
+)
+_DTYPE = flags.DEFINE_enum("dtype", "float16", ["float16", "bfloat16"], "Type of the cache.")
+_EMBEDDINGS = flags.DEFINE_bool(
+    "embeddings", True, "Store the captions' embeddings; without them training needs CLIP."
+)
 
 
-def _progress() -> Callable[[int, int], None]:
-    """A bar on a terminal, a line every few seconds elsewhere."""
-    if sys.stderr.isatty():
-        bar = tqdm.tqdm(desc="drawing", unit="picture")
+def _encode() -> None:
+    """Writes the cache of latents, and says what it is and how to use it."""
+    if not (_CONFIG.value and _LATENTS.value):
+        raise app.UsageError("--config and --latents go together")
+    # Here, so that --help does not wait for TensorFlow.
+    from tfsnap.training.jobs import UNetJob, job_from_dict
+    from tfsnap.training.jobs.encoding import encode_latents
+    from tfsnap.training.memory import keep_freed_memory
 
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-            if done == total:
-                bar.close()
+    keep_freed_memory()
+    if _DATA_DIR.value:
+        os.environ["TFSNAP_DATA"] = _DATA_DIR.value
+    job = job_from_dict(_CONFIG.value.to_dict())
+    if not isinstance(job, UNetJob):
+        raise ValueError(f"--latents needs a UNet's config; this one trains the {job.label}")
+    encoded = encode_latents(
+        job.replace(latents=""),
+        _LATENTS.value,
+        augmentations=_AUGMENTATIONS.value,
+        dtype=_DTYPE.value,
+        embeddings=_EMBEDDINGS.value,
+        progress=shown_progress("encoding"),
+    )
+    for name, table in {"moments": encoded.moments, **encoded.captions}.items():
+        print(f"{name:12} {table.dtype!s:9} {list(table.shape)}")
+    size = sum(file.stat().st_size for file in pathlib.Path(_LATENTS.value).rglob("*.*"))
+    print(f"Latents: {_LATENTS.value}, {size / 1e6:.1f} MB")
+    print(f"Train:   tools/train.py --config=... --config.latents={_LATENTS.value}")
 
-        return show
-    printed, out = time.monotonic(), sys.stdout  # Kept: the builder silences TFDS's own printing.
 
-    def line(done: int, total: int) -> None:
-        nonlocal printed
-        now = time.monotonic()
-        if now - printed > _SECONDS_BETWEEN_LINES or done == total:
-            printed = now
-            print(f"drawing: {done}/{total} pictures", file=out, flush=True)
+def _reader() -> Reader:
+    """Opens what --path names."""
+    if _DATASET.value == "folder":
+        return FolderReader(_PATH.value, captions=_CAPTIONS.value)
+    if _DATASET.value == "webdataset":
+        return WebDatasetReader(_PATH.value)
+    from tfsnap.data.readers.tfds_set import TfdsReader  # Here: TensorFlow takes seconds to load.
 
-    return line
+    features = {"image_feature": _IMAGE.value, "caption_feature": _CAPTION.value}
+    return TfdsReader(_PATH.value, data_dir=_DATA_DIR.value, **features)
+
+
+def _prepare_own() -> None:
+    """Makes a prepared set, and says what is in it, what was skipped and how to use it."""
+    if not (_PATH.value and _OUTPUT.value):
+        raise ValueError(f"--dataset={_DATASET.value} needs --path and --output")
+    if _CAPTIONS.value and _DATASET.value != "folder":
+        raise ValueError("--captions is for --dataset=folder; the others bring their captions")
+    recipe = Recipe(
+        resolution=_RESOLUTION.value,
+        buckets=_BUCKETS.value,
+        bucket_step=_BUCKET_STEP.value,
+        min_size=_MIN_SIZE.value,
+        validation=_VALIDATION.value,
+    )
+    report = prepare_set(_reader(), _OUTPUT.value, recipe, progress=shown_progress("reading"))
+    print("\n".join(report.lines()))
+    print(f"Data:  {_OUTPUT.value}; its report.json has these numbers, too")
+    size = f"--config.data.resolution={recipe.resolution}"
+    print(f"Train: tools/train.py --config=... --config.data.dataset={_OUTPUT.value} {size}")
+
+
+def _prepare_emoji() -> None:
+    from tfsnap.data import emoji
+
+    for tarball in EMOJI_TARBALLS:
+        print(f"fetched: {fetch_tarball(tarball, data_dir=_DATA_DIR.value)}", flush=True)
+    print(f"fetched: {fetch_merges(data_dir=_DATA_DIR.value)}", flush=True)
+    side, root, progress = _RESOLUTION.value, _DATA_DIR.value, shown_progress("drawing")
+    builder = emoji.prepare(resolution=side, data_dir=root, progress=progress)
+    for name, split in builder.info.splits.items():
+        print(f"{name:12} {split.num_examples:6} pictures")
+    print(f"Data: {builder.data_dir}")
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that it is to create.
+    own = _prepare_emoji if _DATASET.value == "emoji" else _prepare_own
     try:
-        from tfsnap.data import emoji  # Here, so that --help does not wait for TensorFlow.
-
-        for tarball in EMOJI_TARBALLS:
-            print(f"fetched: {fetch_tarball(tarball, data_dir=_DATA_DIR.value)}", flush=True)
-        print(f"fetched: {fetch_merges(data_dir=_DATA_DIR.value)}", flush=True)
-        builder = emoji.prepare(
-            resolution=_RESOLUTION.value, data_dir=_DATA_DIR.value, progress=_progress()
-        )
+        _encode() if _LATENTS.value or _CONFIG.value else own()
     except (FetchError, OSError, ValueError) as error:
         sys.exit(f"prepare_data: {error}")
-    for name, split in builder.info.splits.items():
-        print(f"{name:12} {split.num_examples:6} pictures")
-    print(f"Data: {builder.data_dir}")
+    except KeyboardInterrupt:
+        sys.exit("prepare_data: interrupted; the same command goes on")
 
 
 if __name__ == "__main__":

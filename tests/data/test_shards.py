@@ -140,6 +140,7 @@ def test_an_unknown_type():
 def test_threads_share_a_few_open_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_OPEN_SHARDS", 2)
     monkeypatch.setattr(shards, "_TOGETHER", 3)  # Some are read row by row, some together.
+    monkeypatch.setattr(shards, "_AT_ONCE", 4)
     write(tmp_path, rows_per_shard=1).finish()
     tables = ShardedTables(tmp_path)
     rows = [np.random.default_rng(seed).integers(0, ROWS, 7) for seed in range(60)]
@@ -149,6 +150,7 @@ def test_threads_share_a_few_open_shards(tmp_path, monkeypatch):
         np.testing.assert_array_equal(one["group"], wanted)
         np.testing.assert_array_equal(one["image"], values()["image"][wanted])
     assert len(tables._readers) == 2
+    np.testing.assert_array_equal(tables.table("image"), values()["image"])
 
 
 def test_a_disk_that_is_full_leaves_the_other_shards(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ SMALL = (
     "--config.training.batch_size=4",
     "--config.training.checkpoint_every=2",
     "--config.training.log_every=1",
+    "--config.training.jit_compile=False",  # Its three steps cannot earn the compilation back.
 )
 
 

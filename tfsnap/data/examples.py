@@ -1,4 +1,4 @@
-"""Data sets that fit into memory: pictures, captions and what is known about them."""
+"""Data sets: pictures, captions and what is known about them."""
 
 import dataclasses
 import difflib
@@ -12,6 +12,7 @@ from PIL import Image
 
 from tfsnap.config import Config
 from tfsnap.data import captions
+from tfsnap.data.tables import StoredTable
 from tfsnap.tokenizer import Tokenizer
 
 DATASETS = ("emoji",)
@@ -27,17 +28,19 @@ class Examples:
     """Pictures with captions; entry i of every field belongs to picture i.
 
     Attributes:
-      images: uint8 [N, R, R, 3], composited on white.
+      images: uint8 [N, R, R, 3], composited on white; of a prepared set that is too large for
+        memory a `StoredTable` that is sliced like an array.
       captions: N tuples of V captions; the first is the canonical one.
       groups: int32 [N], index into `group_names`.
       group_names: names of all groups of the data set.
-      keys: unique ids, "1f44d-1f3ff/noto", ascending.
+      keys: unique ids, "1f44d-1f3ff/noto", ascending; those of a prepared set are the pictures'
+        names in the order of their splits.
       labels: what is shown, "thumbs up".
       styles: how it is drawn, "noto".
       tones: skin tone, "dark", "light+dark" for two people, or "".
     """
 
-    images: np.ndarray
+    images: np.ndarray | StoredTable
     captions: tuple[tuple[str, ...], ...]
     groups: np.ndarray
     group_names: tuple[str, ...]
@@ -84,11 +87,12 @@ def load_examples(
     """Loads a split, after fetching and building the data set where that was not done before.
 
     Args:
-      dataset: a name of `DATASETS`.
-      split: "train", "validation", "holdout", or several joined by "+".
+      dataset: a name of `DATASETS`, or the folder of a prepared set, see `tfsnap.data.prepared`.
+      split: "train", "validation", "holdout", or several joined by "+"; only emoji have a holdout.
       resolution: side length in pixels.
       subset: what to load of the split; by default everything.
-      caption_variants: captions of each picture, the canonical one included.
+      caption_variants: captions of each picture, the canonical one included. Those of a prepared
+        set are repeated where a picture has fewer.
       seed: of the caption variants.
       data_dir: see `tfsnap.data.fetch.data_root`.
       progress: while building, called with the number of pictures drawn and the number of all.
@@ -98,6 +102,7 @@ def load_examples(
 
     Raises:
       FetchError: the data set cannot be fetched.
+      ShardError: a prepared set is not finished, or damaged.
       ValueError: an argument is out of range, or `subset` names what no picture of the data set
         has, or nothing of the split is in it.
 
@@ -106,7 +111,7 @@ def load_examples(
       >>> examples = load_examples(resolution=32, subset=few)
     """
     if dataset not in DATASETS:
-        raise ValueError(f"dataset is {dataset!r}; it must be one of {DATASETS}")
+        return _load_prepared(dataset, split, resolution, subset, caption_variants)
     # Imported here: TFDS takes seconds to load, and this module's classes are of use without it.
     from tfsnap.data import emoji
 
@@ -125,6 +130,26 @@ def load_examples(
         variants=caption_variants,
         seed=seed,
     )
+
+
+def _load_prepared(
+    folder: str, split: str, resolution: int, subset: Subset | None, caption_variants: int
+) -> Examples:
+    # Imported here, because it makes this module's `Examples`.
+    from tfsnap.data.prepared.load import PreparedSet, is_prepared
+
+    if not is_prepared(folder):
+        raise ValueError(
+            f"dataset is {folder!r}; it must be one of {', '.join(DATASETS)}, or a folder that "
+            "tools/prepare_data.py --output=... made"
+        )
+    prepared = PreparedSet(folder)
+    if prepared.recipe.resolution != resolution:
+        raise ValueError(
+            f"data.resolution is {resolution}, but {folder} was prepared with "
+            f"--resolution={prepared.recipe.resolution}: change one of them"
+        )
+    return prepared.examples(split, caption_variants=caption_variants, subset=subset)
 
 
 def tokenize_captions(examples: Examples, tokenizer: Tokenizer) -> np.ndarray:

@@ -18,10 +18,11 @@ class DataConfig(Config):
     """Which pictures to train on, and how to draw from them.
 
     Attributes:
-      dataset: name of the data set.
+      dataset: "emoji", or the folder of a set that tools/prepare_data.py --output=... made.
       resolution: side of the square pictures, in pixels.
       subset: which of its pictures; all by default.
-      caption_variants: captions per picture, the canonical one first.
+      caption_variants: captions per picture, the canonical one first; where a picture has fewer,
+        they are repeated.
       resample: 0 draws groups at their natural share, 1 equally.
       augment: random shifts and zooms.
     """
