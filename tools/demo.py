@@ -87,9 +87,9 @@ def stages(out: pathlib.Path) -> list[Stage]:
     prompts = [f"--prompt={caption}" for caption in UNSEEN + SEEN]
     return [
         Stage("fetch and draw the emoji", 45, "prepare_data", "--dataset=emoji", "--resolution=32"),
-        train("autoencoder", 160),
-        train("clip", 90),
-        train("unet", 300, *parts),
+        train("autoencoder", 190),
+        train("clip", 75),
+        train("unet", 400, *parts),
         *(
             Stage(
                 f"export {precision}",
