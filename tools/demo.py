@@ -87,13 +87,13 @@ def stages(out: pathlib.Path) -> list[Stage]:
     prompts = [f"--prompt={caption}" for caption in UNSEEN + SEEN]
     return [
         Stage("fetch and draw the emoji", 45, "prepare_data", "--dataset=emoji", "--resolution=32"),
-        train("autoencoder", 190),
-        train("clip", 75),
-        train("unet", 400, *parts),
+        train("autoencoder", 155),
+        train("clip", 90),
+        train("unet", 265, *parts),
         *(
             Stage(
                 f"export {precision}",
-                35,
+                30,
                 "export",
                 unet,
                 f"--output={out}/{precision}",
@@ -105,7 +105,7 @@ def stages(out: pathlib.Path) -> list[Stage]:
         ),
         Stage(
             "look for pictures' captions",
-            25,
+            20,
             "evaluate",
             unet,
             f"--bundle={out}/int8",
@@ -116,7 +116,7 @@ def stages(out: pathlib.Path) -> list[Stage]:
         ),
         Stage(
             "draw a grid",
-            10,
+            5,
             "generate",
             f"--bundle={out}/int8",
             *_SAMPLING,
@@ -126,7 +126,7 @@ def stages(out: pathlib.Path) -> list[Stage]:
         *(
             Stage(
                 f"measure latency, {precision}",
-                10,
+                3,
                 "benchmark",
                 f"--bundle={out}/{precision}",
                 "--threads=2",

@@ -15,6 +15,7 @@ import sys
 import numpy as np
 from absl import app, flags, logging
 
+from tfsnap.data.examples import ALL
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.metrics.retrieval import embed_captions, embed_images, retrieval
 from tfsnap.models.latent_diffusion import LatentDiffusion
@@ -22,7 +23,7 @@ from tfsnap.runtime.errors import TfsnapError
 from tfsnap.runtime.philox import normal
 from tfsnap.runtime.text_to_image import TextToImage
 from tfsnap.tokenizer import Tokenizer
-from tfsnap.training.jobs.unet import load_finished, load_job
+from tfsnap.training.jobs.runs import load_finished, load_unet_job
 from tfsnap.training.sampling import sample_pictures
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
@@ -73,11 +74,11 @@ def _rows(available: int, count: int) -> np.ndarray:
 
 
 def _evaluate() -> dict:
-    model, data = load_finished(_WORKDIR.value), load_job(_WORKDIR.value).data
+    model, data = load_finished(_WORKDIR.value), load_unet_job(_WORKDIR.value).data
     tokenizer = Tokenizer(
         fetch_merges(), context_length=model.clip.text_encoder.config.context_length
     )
-    everything = data.load("train+validation+holdout")
+    everything = data.load(ALL)
     candidates = [variants[0] for variants in everything.captions]
     every = [variants[0] for variants in data.load(_SPLIT.value).captions]
     captions = [every[row] for row in _rows(len(every), _COUNT.value)]

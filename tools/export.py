@@ -14,7 +14,7 @@ from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.export.bundle_writer import BundleSpec, write_bundle
 from tfsnap.export.converter import PRECISIONS
 from tfsnap.runtime.errors import TfsnapError
-from tfsnap.training.jobs.unet import load_finished
+from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")

@@ -21,10 +21,11 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from tfsnap.data.fetch import FetchError
 from tfsnap.training.jobs import job_from_dict
+from tfsnap.training.jobs.runs import save_config
 from tfsnap.training.memory import keep_freed_memory
 from tfsnap.training.stopping import Stopped, StopRequest
 from tfsnap.training.strategy import STRATEGIES, StrategyError, make_strategy, place_of
-from tfsnap.training.trainer import ON_NAN, Trainer, TrainingError, save_config
+from tfsnap.training.trainer import ON_NAN, Trainer, TrainingError
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: a file in configs/.")
@@ -77,12 +78,11 @@ def main(argv: list[str]) -> None:
 
 
 def _train(stop: StopRequest) -> pathlib.Path | None:
-    values = _CONFIG.value.to_dict()
     workdir = pathlib.Path(_WORKDIR.value)
     strategy = make_strategy(_STRATEGY.value)
-    job = job_from_dict(values)
+    job = job_from_dict(_CONFIG.value.to_dict())
     if place_of(strategy).chief:
-        save_config(workdir, {"part": values["part"], **job.to_dict()})
+        save_config(workdir, job)
     timeout = _HANG_TIMEOUT.value
     if timeout is None:
         timeout = 600.0 if place_of(strategy).workers > 1 else 0.0

@@ -12,6 +12,7 @@ a second; PSNR 33.7 dB on 200 validation and 34.2 dB on 200 holdout pictures.
 import ml_collections
 
 from configs.emoji.subset import demo_data
+from configs.values import config_dict
 from tfsnap.config import AutoencoderConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import AutoencoderJob
@@ -45,4 +46,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict({"part": "autoencoder", **VARIANTS[variant].to_dict()})
+    return config_dict("autoencoder", VARIANTS[variant])

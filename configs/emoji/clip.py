@@ -13,6 +13,7 @@ of 500 holdout pictures (chance 0.2 %).
 import ml_collections
 
 from configs.emoji.subset import demo_data
+from configs.values import config_dict
 from tfsnap.config import ClipConfig, ClipImageConfig, ClipTextConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import ClipJob
@@ -54,4 +55,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict({"part": "clip", **VARIANTS[variant].to_dict()})
+    return config_dict("clip", VARIANTS[variant])

@@ -14,6 +14,7 @@ whose README section has the measured result.
 import ml_collections
 
 from configs.emoji.subset import demo_data
+from configs.values import config_dict
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import UNetJob
@@ -66,4 +67,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-    return ml_collections.ConfigDict({"part": "unet", **VARIANTS[variant].to_dict()})
+    return config_dict("unet", VARIANTS[variant])

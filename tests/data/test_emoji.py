@@ -1,5 +1,7 @@
 """The TFDS builder, on toy packages: drawing all of the real ones takes too long for every test."""
 
+import concurrent.futures
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -97,6 +99,15 @@ def test_a_rerun_continues_after_a_failure_and_then_reuses(
     assert prepare_toys(toy_packages, tmp_path).is_prepared()
     monkeypatch.setattr(fetch, "fetch_tarball", offline)
     assert emoji.prepare(resolution=8, data_dir=tmp_path).is_prepared()  # Nothing is fetched.
+
+
+def test_of_two_that_build_it_at_once_one_waits(prepare_toys, toy_packages, tmp_path, capfd):
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        builders = list(pool.map(lambda _: prepare_toys(toy_packages, tmp_path), range(2)))
+    assert [builder.is_prepared() for builder in builders] == [True, True]
+    counts = [{n: s.num_examples for n, s in b.info.splits.items()} for b in builders]
+    assert counts[0] == counts[1] and sum(counts[0].values()) == TOTAL
+    assert "Waiting for another process that holds" in capfd.readouterr().out
 
 
 def test_tfds_finds_it_by_name_in_the_data_root(prepare_toys, toy_packages, tmp_path, monkeypatch):

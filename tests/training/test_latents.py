@@ -1,13 +1,14 @@
 """A cache of latents against encoding in memory, and what happens when it is cut off or foreign."""
 
 import dataclasses
+import itertools
 import shutil
 
 import numpy as np
 import pytest
 import tf_keras as keras
 
-from tests.training.tiny_job import TRAINING, UNET
+from tests.training.tiny_job import TRAINING, UNET, shared_strategy
 from tfsnap.config import AutoencoderConfig, ClipConfig, ClipImageConfig, ClipTextConfig
 from tfsnap.data.augment import AugmentConfig, Augmenter
 from tfsnap.data.examples import Examples
@@ -20,7 +21,6 @@ from tfsnap.training.jobs.inputs import Captioned, DataConfig
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.portable import compile_step
 from tfsnap.training.portable_format import load_tables
-from tfsnap.training.strategy import make_strategy
 from tfsnap.training.trainer import Trainer
 from tfsnap.weights.archive import describe
 from tfsnap.weights.store import save_weights
@@ -52,7 +52,7 @@ def pictures():
 @pytest.fixture(autouse=True)
 def data(pictures, monkeypatch):
     """What the data set would give; small shards, so that there are several."""
-    monkeypatch.setattr(unet, "captioned", lambda *arguments: pictures)
+    monkeypatch.setattr(unet, "captioned_shapes", lambda *arguments: {(SIDE, SIDE): pictures})
     monkeypatch.setattr(encoding, "_SHARD_PICTURES", 6)
 
 
@@ -85,14 +85,14 @@ def cache(networks, pictures, tmp_path_factory):
     """A cache of the pictures as they are."""
     folder = tmp_path_factory.mktemp("cache") / "plain"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unet, "captioned", lambda *arguments: pictures)
+        patch.setattr(unet, "captioned_shapes", lambda *arguments: {(SIDE, SIDE): pictures})
         patch.setattr(encoding, "_SHARD_PICTURES", 6)
         encode_latents(job_of(networks), folder)
     return folder
 
 
 def losses(job, workdir, steps=4):
-    trainer = Trainer(job, workdir=workdir, strategy=make_strategy("one"))
+    trainer = Trainer(job, workdir=workdir, strategy=shared_strategy("one"))
     batches = job.batches(0).take(steps).as_numpy_iterator()
     return [float(trainer.train_step(batch, k)["loss"]) for k, batch in enumerate(batches)]
 
@@ -105,7 +105,7 @@ def test_training_from_the_cache_alone_is_training_without_it(
     def refuse(*arguments):
         raise AssertionError(f"loaded {arguments}")
 
-    monkeypatch.setattr(unet, "captioned", refuse)
+    monkeypatch.setattr(unet, "captioned_shapes", refuse)
     monkeypatch.setattr(unet, "load_trained", refuse)
     job = job_of(networks, latents=str(cache), autoencoder="nowhere", clip="nowhere")
     cached = losses(job, tmp_path / "b")
@@ -133,7 +133,8 @@ def test_previews_where_the_networks_are(networks, cache, monkeypatch):
     assert cached.shape == (4 * SIDE, 4 * SIDE, 3)
     rows = np.array([0, 5, 20])
     np.testing.assert_array_equal(
-        job.encoded.canonical(rows), job_of(networks).encoded.canonical(rows)
+        job.encoded[SIDE, SIDE].canonical(rows),
+        job_of(networks).encoded[SIDE, SIDE].canonical(rows),
     )
 
 
@@ -162,7 +163,7 @@ def test_augmentations_follow_the_picture_itself(networks, cache, pictures, tmp_
     encoded = encode_latents(job, tmp_path / "cache", augmentations=3, dtype=dtype)
     moments = encoded.moments.load()
     assert moments.dtype == dtype and moments.shape == (PICTURES, 3, 4, 4, 8)
-    plain = job_of(networks).encoded.moments
+    plain = job_of(networks).encoded[SIDE, SIDE].moments
     tolerance = 2e-3 if dtype == "float16" else 2e-2
     np.testing.assert_allclose(
         moments[:, 0].astype(float), plain[:, 0].astype(float), atol=tolerance, rtol=tolerance
@@ -275,3 +276,50 @@ def test_what_cannot_be_encoded_is_one_line(networks, tmp_path, pictures, monkey
     )
     with pytest.raises(ValueError, match="a value of 100000 does not fit float16: use bfloat16"):
         encode_latents(job_of(networks), tmp_path / "cache")
+
+
+@pytest.fixture
+def shapes(pictures, monkeypatch):
+    """The pictures as if they had been prepared in two shapes, a third of them wide."""
+    rng = np.random.default_rng(1)
+    found = {}
+    for shape, rows in {(8, 4): slice(0, 14), (4, 8): slice(14, None)}.items():
+        groups = pictures.examples.groups[rows]
+        images = rng.integers(0, 256, [len(groups), *shape, 3], dtype=np.uint8)
+        examples = dataclasses.replace(pictures.examples, images=images, groups=groups)
+        found[shape] = dataclasses.replace(
+            pictures, examples=examples, tokens=pictures.tokens[rows]
+        )
+    monkeypatch.setattr(unet, "captioned_shapes", lambda *arguments: found)
+    return found
+
+
+def test_pictures_of_several_shapes(networks, shapes, tmp_path):
+    job = job_of(networks)
+    batches = [batch["moments"].shape for batch in job.batches(0).take(40).as_numpy_iterator()]
+    assert set(batches) == {(8, 4, 2, 8), (8, 2, 4, 8)}
+    assert batches.count((8, 4, 2, 8)) > batches.count((8, 2, 4, 8))
+    runs = {
+        strategy: Trainer(job, workdir=tmp_path / strategy, strategy=shared_strategy(strategy))
+        for strategy in ("one", "mirrored")
+    }
+    losses = {
+        name: [float(figures["loss"]) for figures in itertools.islice(trainer.calls(), 4)]
+        for name, trainer in runs.items()
+    }
+    assert len(set(batches[:4])) == 2
+    np.testing.assert_allclose(losses["one"], losses["mirrored"], rtol=1e-4)
+    assert job.previews(runs["one"].model)["samples"].shape == (4 * SIDE, 4 * SIDE, 3)
+
+
+def test_what_several_shapes_do_not_go_with(networks, shapes, tmp_path):
+    job = job_of(networks, training=TRAINING.replace(steps_per_call=3, log_every=3, steps=6))
+    with pytest.raises(ValueError, match=r"steps_per_call is 3, but .* it must be 1"):
+        job.batches(0)
+    with pytest.raises(ValueError, match="a cache holds one shape only"):
+        encode_latents(job_of(networks), tmp_path / "cache")
+    with pytest.raises(ValueError, match="a portable step is compiled for one"):
+        compile_step(job_of(networks), output=tmp_path / "step", workdir=tmp_path / "none")
+    shapes[(7, 8)] = shapes.pop((8, 4))
+    with pytest.raises(ValueError, match=r"7 x 8 pixels .* multiples of 2.*--bucket_step=2"):
+        job_of(networks).batches(0)

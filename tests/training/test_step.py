@@ -46,6 +46,9 @@ def assert_same_run(run, expected, atol):
         {"accumulate": 2, "strategy": "mirrored"},
         {"jit_compile": True, "strategy": "mirrored"},
         {"accumulate": 2, "jit_compile": True, "kind": TinyJob},
+        {"rematerialize": ("down.0", "mid", "up.*"), "kind": TinyJob},
+        {"rematerialize": ("down.0", "up.*"), "jit_compile": True, "kind": TinyJob},
+        {"rematerialize": ("up.0",), "strategy": "mirrored", "kind": TinyJob},
     ],
     ids=str,
 )

@@ -1,5 +1,4 @@
 import errno
-import json
 
 import numpy as np
 import pytest
@@ -8,9 +7,15 @@ import tensorflow as tf
 from tests.training.tiny_job import TRAINING, DenseJob, TinyJob, shared_strategy
 from tfsnap.training import checkpoint
 from tfsnap.training.checkpoint import Checkpoints
-from tfsnap.training.trainer import Trainer, TrainingError, save_config
+from tfsnap.training.trainer import Trainer, TrainingError
 from tfsnap.weights.archive import load_trained
-from tfsnap.weights.store import WeightMismatchError, addressed, load_tensors, save_tensors
+from tfsnap.weights.store import (
+    WeightFileError,
+    WeightMismatchError,
+    addressed,
+    load_tensors,
+    save_tensors,
+)
 
 
 def trained(workdir, job=None, strategy="one", steps=2):
@@ -145,20 +150,34 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, monkeypatch)
     assert trainer.checkpoints.restore() == 3
 
 
+def test_a_run_starts_from_given_weights(tmp_path):
+    first = Trainer(DenseJob(), workdir=tmp_path / "first", strategy=shared_strategy("one"))
+    weights = first.fit()
+    optimizer = TRAINING.optimizer.replace(learning_rate=1e-30)
+    tuning = TRAINING.replace(init=str(weights), optimizer=optimizer, seed=1)
+    options = {"workdir": tmp_path / "second", "strategy": shared_strategy("one")}
+    found = load_tensors(Trainer(DenseJob(training=tuning), **options).fit())[0]
+    for name, value in load_tensors(weights)[0].items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    weights.unlink()  # Its own checkpoint goes before what it once started from.
+    assert Trainer(DenseJob(training=tuning), **options).restore() == TRAINING.steps
+
+
+def test_weights_of_another_network_are_no_start(tmp_path):
+    save_tensors(tmp_path / "other", {"layer.kernel": np.zeros([2, 2], np.float32)}, {})
+    for name, error in {"other": WeightMismatchError, "nowhere": WeightFileError}.items():
+        job = DenseJob(training=TRAINING.replace(init=str(tmp_path / name)))
+        with pytest.raises(error, match=name):
+            Trainer(job, workdir=tmp_path / "run", strategy=shared_strategy("one")).fit()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     Checkpoints(tmp_path, {"model/a": tf.Variable([1.0])}, keep=1).save(1)
     other = {"model/a": tf.Variable([5.0, 5.0])}
     with pytest.raises(WeightMismatchError, match="another network"):
         Checkpoints(tmp_path, other, keep=1).restore()
     np.testing.assert_array_equal(other["model/a"], [5.0, 5.0])
-
-
-def test_a_workdir_keeps_its_config(tmp_path):
-    save_config(tmp_path, {"a": {"b": 1, "c": [1, 2]}})
-    save_config(tmp_path, {"a": {"b": 1, "c": [1, 2]}})
-    assert json.loads((tmp_path / "config.json").read_text())["a"]["b"] == 1
-    with pytest.raises(TrainingError, match=r"a\.b was 1, is 2"):
-        save_config(tmp_path, {"a": {"b": 2, "c": [1, 2]}})
 
 
 def test_batch_must_split_over_replicas(tmp_path):

@@ -16,6 +16,7 @@ from PIL import Image
 from tfsnap.data import fetch
 from tfsnap.data.captions import STYLES, canonical_caption
 from tfsnap.data.catalogue import GROUPS, Picture, read_catalogue
+from tfsnap.data.lock import locked
 from tfsnap.data.render import render
 from tfsnap.data.splits import SPLITS, assign_splits
 
@@ -192,16 +193,18 @@ def prepare(
       FetchError: see `tfsnap.data.fetch.fetch_tarball`.
       ValueError: the resolution is out of range.
     """
-    builder = Emoji(
-        # TFDS refuses a config made here under the name of one that the class lists.
-        config=Emoji.builder_configs.get(f"{resolution}px") or EmojiConfig(resolution=resolution),
-        data_dir=data_dir,
-        progress=progress,
-    )
-    if not builder.is_prepared():
-        config = tfds.download.DownloadConfig(try_download_gcs=False)
-        with _quiet_tfds() if progress else contextlib.nullcontext():
-            builder.download_and_prepare(download_config=config)
+    # TFDS refuses a config made here under the name of one that the class lists.
+    config = Emoji.builder_configs.get(f"{resolution}px") or EmojiConfig(resolution=resolution)
+    builder = Emoji(config=config, data_dir=data_dir, progress=progress)
+    if builder.is_prepared():
+        return builder
+    with locked(fetch.data_root(data_dir) / f"emoji-{config.name}.lock"):
+        # Once more: another process may have built it, and a builder knows what it found at first.
+        builder = Emoji(config=config, data_dir=data_dir, progress=progress)
+        if not builder.is_prepared():
+            download = tfds.download.DownloadConfig(try_download_gcs=False)
+            with _quiet_tfds() if progress else contextlib.nullcontext():
+                builder.download_and_prepare(download_config=download)
     return builder
 
 

@@ -16,6 +16,7 @@ from tfsnap.data.tables import StoredTable
 from tfsnap.tokenizer import Tokenizer
 
 DATASETS = ("emoji",)
+ALL = "all"  # Every split that a data set has.
 
 _READ_TOGETHER = 1024
 
@@ -88,7 +89,8 @@ def load_examples(
 
     Args:
       dataset: a name of `DATASETS`, or the folder of a prepared set, see `tfsnap.data.prepared`.
-      split: "train", "validation", "holdout", or several joined by "+"; only emoji have a holdout.
+      split: "train", "validation", "holdout", several joined by "+", or "all" of those there are;
+        only emoji have a holdout.
       resolution: side length in pixels.
       subset: what to load of the split; by default everything.
       caption_variants: captions of each picture, the canonical one included. Those of a prepared
@@ -116,7 +118,7 @@ def load_examples(
     from tfsnap.data import emoji
 
     builder = emoji.prepare(resolution=resolution, data_dir=data_dir, progress=progress)
-    _check_split(split, list(builder.info.splits))
+    split = _known_split(split, list(builder.info.splits))
     rows = _read_rows(builder, split)
     subset = subset or Subset()
     if _strangers(subset, rows):  # They may be in another split.
@@ -143,12 +145,7 @@ def _load_prepared(
             f"dataset is {folder!r}; it must be one of {', '.join(DATASETS)}, or a folder that "
             "tools/prepare_data.py --output=... made"
         )
-    prepared = PreparedSet(folder)
-    if prepared.recipe.resolution != resolution:
-        raise ValueError(
-            f"data.resolution is {resolution}, but {folder} was prepared with "
-            f"--resolution={prepared.recipe.resolution}: change one of them"
-        )
+    prepared = PreparedSet(folder, resolution=resolution)
     return prepared.examples(split, caption_variants=caption_variants, subset=subset)
 
 
@@ -205,10 +202,14 @@ def _selected(row: dict[str, Any], subset: Subset) -> bool:
     return all(wanted is None or value in wanted for wanted, value in filters)
 
 
-def _check_split(split: str, known: list[str]) -> None:
+def _known_split(split: str, known: list[str]) -> str:
+    """The split in TFDS's terms."""
+    if split == ALL:
+        return "+".join(known)
     for name in split.split("+"):
         if name not in known:
-            raise ValueError(f"split is {name!r}; it must be one of {sorted(known)}")
+            raise ValueError(f"split is {name!r}; it must be one of {sorted(known)}, or {ALL!r}")
+    return split
 
 
 def _strangers(subset: Subset, rows: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -50,6 +50,7 @@ class TrainingConfig(Config):
     Attributes:
       steps: optimizer steps in all.
       batch_size: examples per step over all replicas.
+      init: weight file of the same network to start from, for fine-tuning; none for random weights.
       seed: seeds weights, data order and every draw.
       optimizer: the optimizer.
       precision: what networks compute in: "float32", "bfloat16", or "float16" with a loss scale
@@ -57,6 +58,8 @@ class TrainingConfig(Config):
       jit_compile: compile the gradients with XLA: slower to start, faster to run.
       accumulate: micro-batches that a replica takes one after another for one update: the memory of
         a part of the batch, the update of the whole.
+      rematerialize: layers whose activations are computed again on the way back instead of being
+        kept: names or patterns, such as "down.0" or "up.*".
       steps_per_call: steps that run before Python is asked again; divides all the numbers of steps.
       max_loss_growth: a loss this many times its running level counts as exploded.
       log_every: steps between lines of progress and TensorBoard points.
@@ -70,11 +73,13 @@ class TrainingConfig(Config):
 
     steps: int = 1000
     batch_size: int = 64
+    init: str = ""
     seed: int = 0
     optimizer: OptimizerConfig = OptimizerConfig()
     precision: str = "float32"
     jit_compile: bool = False
     accumulate: int = 1
+    rematerialize: tuple[str, ...] = ()
     steps_per_call: int = 1
     max_loss_growth: float = 100.0
     log_every: int = 20

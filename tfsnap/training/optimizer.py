@@ -120,6 +120,11 @@ class WeightAverage:
         for variable, average in self._pairs:
             average.assign_sub((1.0 - decay) * (average - tf.cast(variable, average.dtype)))
 
+    def start(self) -> None:
+        """Begins again with the weights as they are now."""
+        for variable, average in self._pairs:
+            average.assign(variable)
+
     def swap(self) -> None:
         """Exchanges weights and averages: before and after using the averaged network."""
         for variable, average in self._pairs:

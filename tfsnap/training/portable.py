@@ -120,10 +120,13 @@ def compile_step(
     Example:
       >>> compile_step(job, output="step", workdir=pathlib.Path("runs/clip"))
     """
-    source = job.source().in_memory()
+    source = job.source()
+    if not isinstance(source, BatchSource):
+        raise ValueError("the pictures have several shapes; a portable step is compiled for one")
+    source = source.in_memory()
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     trainer = Trainer(job, workdir=workdir, strategy=strategy)
-    first_step = trainer.checkpoints.restore()
+    first_step = trainer.restore()
     lowered = LoweredStep(trainer, source)
     folder = pathlib.Path(output)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,9 @@
 """The training loop."""
 
 import contextlib
-import json
-import os
+import itertools
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,10 +22,11 @@ from tfsnap.training.optimizer import (
 )
 from tfsnap.training.precision import computing_in
 from tfsnap.training.progress import Progress
+from tfsnap.training.rematerialize import rematerialize
 from tfsnap.training.step import Figures, TrainStep
 from tfsnap.training.stopping import StopRequest, Watchdog
 from tfsnap.training.strategy import place_of
-from tfsnap.weights.store import addressed, save_weights
+from tfsnap.weights.store import addressed, load_weights, save_weights
 
 WEIGHTS = "weights.safetensors"  # The averaged weights of a finished run, in its workdir.
 ON_NAN = ("stop", "skip", "rollback")
@@ -130,6 +130,7 @@ class Trainer:
             self.config.asynchronous_checkpoints,
         )
         try:
+            rematerialize(self.model, self.config.rematerialize)
             self._train = TrainStep(
                 model=self.model,
                 objective=self.objective,
@@ -158,7 +159,7 @@ class Trainer:
           Stopped: a signal came outside of the loop; the next run goes on.
         """
         stop = stop or StopRequest()
-        done = self._restore()
+        done = self.restore()
         if done >= self.config.steps and self.weights_path.is_file():
             print(f"{self.job.label}: already trained, {self.weights_path}")
             return self.weights_path
@@ -213,6 +214,19 @@ class Trainer:
 
         return self._step(next(self._distributed(part_of_batch)), tf.constant(step))
 
+    def calls(self, start: int = 0) -> Iterator[Figures]:
+        """Trains on the job's data without end and without bookkeeping, for timing.
+
+        Args:
+          start: number of the first step.
+
+        Yields:
+          The mean figures of the steps of one call from Python, `steps_per_call` of them.
+        """
+        data = self._distributed(lambda i, n: self.job.batches(start, part=(i, n)))
+        for done in itertools.count(start, self.config.steps_per_call):
+            yield self._advance(data, done)
+
     def global_step(self, batch: Batch, step: tf.Tensor) -> Figures:
         """The step itself, to be traced by a `tf.function`: what every step of `fit` does.
 
@@ -256,11 +270,25 @@ class Trainer:
         if self.on_nan not in ON_NAN:
             raise TrainingError(f"on_nan is {self.on_nan!r}; it must be one of {', '.join(ON_NAN)}")
 
-    def _restore(self) -> int:
-        """Goes back to the newest checkpoint, of which all workers must see the same."""
+    def restore(self) -> int:
+        """Goes back to the newest checkpoint, of which all workers must see the same.
+
+        Without a checkpoint it begins: with the weights of `init`, if the config names some.
+
+        Returns:
+          How many steps the checkpoint had done.
+
+        Raises:
+          TrainingError: workers see different checkpoints.
+          WeightFileError: the file of `init` is missing or damaged.
+          WeightMismatchError: the checkpoint, or that file, belongs to another network.
+        """
         done = self.checkpoints.restore()
         if self.place.workers > 1:
             self._require_one_start(done)
+        if not done and self.config.init:
+            load_weights(self.config.init, self.model.variables)
+            self.average.start()
         return done
 
     def _require_one_start(self, done: int) -> None:
@@ -413,37 +441,3 @@ class Trainer:
             save_weights(self.weights_path, self.model.variables, metadata=description)
         finally:
             self.average.swap()
-
-
-def save_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-    """Writes the resolved config as `config.json`, or checks that it is the one of this workdir.
-
-    Raises:
-      TrainingError: the workdir was started with another config; the message names the fields.
-    """
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "config.json"
-    if path.is_file():
-        changed = _changes(json.loads(path.read_text()), dict(config))
-        if changed:
-            raise TrainingError(
-                f"{workdir} was started with another config: {'; '.join(changed)}. "
-                "Use another --workdir, or the same config"
-            )
-        return
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
-def _changes(old: Any, new: Any, at: str = "") -> list[str]:
-    """Lists the leaves in which two JSON values differ, as `a.b was 1, is 2`."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for key in sorted(old.keys() | new.keys())
-            for line in _changes(old.get(key), new.get(key), f"{at}.{key}" if at else key)
-        ]
-    if json.dumps(old) == json.dumps(new):
-        return []
-    return [f"{at} was {json.dumps(old)}, is {json.dumps(new)}"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfsnap.data.examples import Examples, Subset
+from tfsnap.data.examples import ALL, Examples, Subset
 from tfsnap.data.prepared.build import CAPTIONS, FORMAT, RECIPE, SET, shape_name
 from tfsnap.data.prepared.framing import Shape
 from tfsnap.data.prepared.growing import IMAGE
@@ -34,6 +34,7 @@ class PreparedSet:
 
     Args:
       folder: the set.
+      resolution: what it must have been prepared with; None takes any.
 
     Attributes:
       recipe: how it was made.
@@ -41,12 +42,13 @@ class PreparedSet:
 
     Raises:
       ShardError: it is not finished, or damaged.
+      ValueError: it has another resolution.
 
     Example:
       >>> examples = PreparedSet("runs/photos").examples("train", caption_variants=5)
     """
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike, *, resolution: int | None = None):
         self._folder = pathlib.Path(folder)
         path = self._folder / SET
         try:
@@ -60,6 +62,11 @@ class PreparedSet:
         if {key: content.get(key) for key in FORMAT} != FORMAT:
             raise ShardError(f"{path} is not {FORMAT}: prepare the set again")
         self.recipe = Recipe.from_dict(content["recipe"])
+        if resolution not in (None, self.recipe.resolution):
+            raise ValueError(
+                f"data.resolution is {resolution}, but {folder} was prepared with "
+                f"--resolution={self.recipe.resolution}: change one of them"
+            )
         self.splits: Mapping[str, Mapping[Shape, int]] = {
             split: {_shape(name): rows for name, rows in shapes.items()}
             for split, shapes in content["splits"].items()
@@ -72,7 +79,7 @@ class PreparedSet:
         """The pictures of a split, all of one shape.
 
         Args:
-          split: "train", "validation", or both joined by "+".
+          split: "train", "validation", both joined by "+", or "all".
           caption_variants: V. A picture with fewer captions has them repeated; of a picture with
             more, the first V are taken.
           subset: which groups; by default all.
@@ -84,8 +91,8 @@ class PreparedSet:
         by_shape = self.buckets(split, caption_variants=caption_variants, subset=subset)
         if len(by_shape) > 1:
             raise ValueError(
-                f"{self._folder} has pictures of {len(by_shape)} shapes, from --buckets; what is "
-                "trained here needs one: prepare the set without --buckets"
+                f"{self._folder} has pictures of {len(by_shape)} shapes, from --buckets, on which "
+                "only the UNet is trained: prepare another set without --buckets"
             )
         return next(iter(by_shape.values()))
 
@@ -101,12 +108,16 @@ class PreparedSet:
         rows = self._rows(self._wanted(split))
         names = tuple(sorted({row.line.group for part in rows.values() for row in part}))
         kept = _kept(rows, subset or Subset(), names)
+        if not kept:
+            raise ValueError(f"{self._folder} has no picture in {split!r} of {subset or 'any'}")
         return {
             shape: self._examples(shape, part, names, caption_variants)
             for shape, part in sorted(kept.items())
         }
 
     def _wanted(self, split: str) -> list[str]:
+        if split == ALL:
+            return sorted(self.splits)
         for name in split.split("+"):
             if name not in self.splits:
                 raise ValueError(

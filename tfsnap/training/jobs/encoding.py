@@ -52,7 +52,7 @@ def encode_latents(
 
     Raises:
       ValueError: a number is out of range, or augmentations would not change pictures, or a value
-        does not fit `dtype`.
+        does not fit `dtype`, or the pictures have several shapes.
       ShardError: the folder holds a cache of something else; the message says what differs.
       WeightFileError: a network cannot be loaded.
     """
@@ -77,7 +77,13 @@ class _Encoder:
     """Makes the rows of every part of a cache. The arguments are those of `encode_latents`."""
 
     def __init__(self, job: UNetJob, *, augmentations: int, dtype: str, embeddings: bool):
+        if len(job.pictures) > 1:
+            raise ValueError(
+                f"{job.data.dataset} has pictures of {len(job.pictures)} shapes; a cache holds one "
+                "shape only: prepare the set without --buckets, or train without a cache"
+            )
         self._job = job
+        (self._pictures,) = job.pictures.values()
         self._augmentations = augmentations
         self._dtype = dtype
         self._embeddings = embeddings
@@ -93,7 +99,7 @@ class _Encoder:
 
     def writers(self, folder: pathlib.Path) -> dict[str, ShardWriter]:
         """One writer for each part; shard k of each holds the same pictures."""
-        tokens = self._job.captioned.tokens
+        tokens = self._pictures.tokens
         pictures, variants, _ = tokens.shape
         each = {"moments": self._augmentations, "captions": variants, "groups": 1}
         specs = self._specs()
@@ -114,7 +120,7 @@ class _Encoder:
     def write(self, writers: Mapping[str, ShardWriter], progress: Progress) -> None:
         """Writes the shards that are missing, the pictures in order."""
         missing = {part: set(writer.missing()) for part, writer in writers.items()}
-        total = len(self._job.captioned.tokens)
+        total = len(self._pictures.tokens)
         for shard in sorted(set.union(*missing.values())):
             for part in PARTS:
                 if shard in missing[part]:
@@ -127,8 +133,8 @@ class _Encoder:
         return {
             **facts(job.data, augmentations=self._augmentations, weights=job.weights),
             "augmentations": self._augmentations,
-            "variants": job.captioned.tokens.shape[1],
-            "context": [job.captioned.tokens.shape[2], job.trained_clip.config.text.width],
+            "variants": self._pictures.tokens.shape[1],
+            "context": [self._pictures.tokens.shape[2], job.trained_clip.config.text.width],
             "embeddings": self._embeddings,
             "dtype": self._dtype,
             "scale": job.trained_autoencoder.config.scale,
@@ -161,7 +167,7 @@ class _Encoder:
 
     def _views(self, pictures: range) -> list[np.ndarray]:
         """Some pictures and their augmentations, A arrays [n, R, R, 3] in [0, 255]."""
-        images = self._job.captioned.examples.images[pictures.start : pictures.stop]
+        images = self._pictures.examples.images[pictures.start : pictures.stop]
         amounts = np.stack(
             [
                 # Seeded by the picture's number: it does not matter who is encoded with it.
@@ -173,14 +179,14 @@ class _Encoder:
         return [images, *(self._augmenter(images=images, amounts=a).numpy() for a in amounts)]
 
     def _captions(self, rows: range) -> dict[str, np.ndarray]:
-        tokens = self._job.captioned.tokens
+        tokens = self._pictures.tokens
         return self._read(tokens.reshape(-1, tokens.shape[-1])[rows.start : rows.stop])  # [n, T]
 
     def _empty(self, rows: range) -> dict[str, np.ndarray]:
-        return self._read(self._job.captioned.null_tokens[np.newaxis])  # [1, T]
+        return self._read(self._pictures.null_tokens[np.newaxis])  # [1, T]
 
     def _groups(self, rows: range) -> dict[str, np.ndarray]:
-        return {"group": self._job.captioned.examples.groups[rows.start : rows.stop]}
+        return {"group": self._pictures.examples.groups[rows.start : rows.stop]}
 
     def _read(self, tokens: np.ndarray) -> dict[str, np.ndarray]:
         """Captions, and what the text encoder makes of them."""

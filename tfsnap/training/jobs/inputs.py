@@ -7,8 +7,16 @@ import numpy as np
 
 from tfsnap.config import Config
 from tfsnap.data.augment import AugmentConfig
-from tfsnap.data.examples import Examples, Subset, load_examples, tokenize_captions
+from tfsnap.data.examples import (
+    DATASETS,
+    Examples,
+    Subset,
+    load_examples,
+    tokenize_captions,
+)
 from tfsnap.data.fetch import fetch_merges
+from tfsnap.data.prepared.framing import Shape
+from tfsnap.data.prepared.load import PreparedSet, is_prepared
 from tfsnap.data.shuffle import sampling_index
 from tfsnap.tokenizer import END_TOKEN, Tokenizer
 
@@ -44,6 +52,14 @@ class DataConfig(Config):
             caption_variants=self.caption_variants,
         )
 
+    def load_shapes(self, split: str) -> dict[Shape, Examples]:
+        """As `load`, by shape: those of a set that was prepared with --buckets, else the square."""
+        if self.dataset in DATASETS or not is_prepared(self.dataset):
+            return {(self.resolution, self.resolution): self.load(split)}
+        return PreparedSet(self.dataset, resolution=self.resolution).buckets(
+            split, caption_variants=self.caption_variants, subset=self.subset
+        )
+
     def index(self, examples: Examples, seed: int) -> np.ndarray:
         """The rows of an epoch, small groups repeated."""
         return sampling_index(examples.groups, resample=self.resample, seed=seed)
@@ -68,8 +84,17 @@ class Captioned:
 
 @functools.lru_cache(maxsize=2)
 def captioned(data: DataConfig, split: str, context_length: int) -> Captioned:
-    """Loads a split and tokenises its captions to `context_length` tokens."""
-    examples = data.load(split)
+    """Loads a split of square pictures and tokenises its captions to `context_length` tokens."""
+    return _with_tokens(data.load(split), context_length)
+
+
+def captioned_shapes(data: DataConfig, split: str, context_length: int) -> dict[Shape, Captioned]:
+    """As `captioned`, by the shape of the pictures."""
+    shapes = data.load_shapes(split)
+    return {shape: _with_tokens(shapes[shape], context_length) for shape in shapes}
+
+
+def _with_tokens(examples: Examples, context_length: int) -> Captioned:
     tokenizer = Tokenizer(fetch_merges(), context_length=context_length)
     tokens = tokenize_captions(examples, tokenizer)
     return Captioned(examples, tokens, tokenizer([""])[0], tokenizer)

@@ -2,17 +2,18 @@
 
 import dataclasses
 import functools
-import json
 import os
-import pathlib
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import Config, ScheduleConfig, UNetConfig
+from tfsnap.data.buckets import BucketSource
 from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.data.prepared.framing import Shape
 from tfsnap.data.shuffle import sampling_index
 from tfsnap.data.source import BatchSource
 from tfsnap.diffusion.schedule import NoiseSchedule
@@ -24,15 +25,21 @@ from tfsnap.objectives.denoise import Denoise
 from tfsnap.tokenizer import Tokenizer
 from tfsnap.training.config import TrainingConfig
 from tfsnap.training.jobs.autoencoder import moment_encoder
-from tfsnap.training.jobs.inputs import Captioned, DataConfig, captioned, read_captions
+from tfsnap.training.jobs.inputs import (
+    Captioned,
+    DataConfig,
+    captioned_shapes,
+    read_captions,
+)
 from tfsnap.training.jobs.latents import Latents, open_latents
 from tfsnap.training.pictures import mosaic
 from tfsnap.training.precision import computing_in
 from tfsnap.training.sampling import sample_pictures
 from tfsnap.weights.archive import describe, load_trained
-from tfsnap.weights.store import WeightFileError
 
 _SHOWN = 16  # Prompts in a preview.
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +80,7 @@ class UNetJob(Config):
         """See `Job`."""
         model = build_unet(self.model)  # First: its weights depend on the seed and nothing else.
         # Without a cache the data waits: a run that only lacks its weights never needs it.
-        stored = self.encoded if self.latents else None
+        stored = _any(self.encoded) if self.latents else None
         ready = stored is not None and stored.condition == "context"
         objective = Denoise(
             text_encoder=None if ready else self.trained_clip.text_encoder,
@@ -85,15 +92,25 @@ class UNetJob(Config):
 
     def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """See `Job`."""
-        return self.source().batches(start_step, part=part)
+        source = self.source()
+        if isinstance(source, BucketSource) and self.training.steps_per_call > 1:
+            raise ValueError(
+                f"training.steps_per_call is {self.training.steps_per_call}, but the pictures of "
+                f"{self.data.dataset} have several shapes: it must be 1"
+            )
+        return source.batches(start_step, part=part)
 
-    def source(self) -> BatchSource:
-        """The training examples and how they are drawn."""
-        return self._drawing(self.encoded.condition)
+    def source(self) -> BatchSource | BucketSource:
+        """The training examples and how they are drawn; buckets where they have several shapes."""
+        return self._drawing(_any(self.encoded).condition)
 
-    def _drawing(self, caption: str) -> BatchSource:
+    def _drawing(self, caption: str) -> BatchSource | BucketSource:
         """Draws latents and one of the tables of captions."""
-        data, seed = self.encoded, self.training.seed
+        sources = {shape: self._drawing_from(data, caption) for shape, data in self.encoded.items()}
+        return _any(sources) if len(sources) == 1 else BucketSource(sources, self.training.seed)
+
+    def _drawing_from(self, data: Latents, caption: str) -> BatchSource:
+        seed = self.training.seed
         return BatchSource(
             tables={"moments": data.moments, caption: data.captions[caption]},
             index=sampling_index(data.groups, resample=self.data.resample, seed=seed),
@@ -108,7 +125,8 @@ class UNetJob(Config):
     def captions(self, step: int) -> list[str]:
         """See `Job`."""
         try:
-            tokenizer = Tokenizer(fetch_merges(), context_length=len(self.encoded.empty["tokens"]))
+            length = len(_any(self.encoded).empty["tokens"])
+            tokenizer = Tokenizer(fetch_merges(), context_length=length)
         except FetchError:  # Training from a cache needs no tokenizer.
             return []
         return read_captions(self._drawing("tokens").at(step)["tokens"], tokenizer)
@@ -120,13 +138,14 @@ class UNetJob(Config):
         """
         if self.latents and not all(map(os.path.isfile, self.weights.values())):
             return {}
-        rows = np.linspace(0, len(self.encoded.groups) - 1, _SHOWN).astype(int)
+        data = _any(self.encoded)
+        rows = np.linspace(0, len(data.groups) - 1, _SHOWN).astype(int)
         whole = self.assemble(model)
         noise = np.random.default_rng(self.training.seed)
         pictures = sample_pictures(
             whole,
-            tokens=self.encoded.canonical(rows),
-            null_tokens=self.encoded.empty["tokens"],
+            tokens=data.canonical(rows),
+            null_tokens=data.empty["tokens"],
             steps=self.preview_steps,
             guidance=self.preview_guidance,
             noise=noise.standard_normal([len(rows), *whole.latent_shape], np.float32),
@@ -179,56 +198,48 @@ class UNetJob(Config):
         return autoencoder
 
     @functools.cached_property
-    def captioned(self) -> Captioned:
-        """The pictures of the training set, for CLIP's text encoder."""
-        return captioned(self.data, "train", self.trained_clip.config.text.context_length)
+    def pictures(self) -> dict[Shape, Captioned]:
+        """The pictures of the training set by shape, with captions for CLIP's text encoder.
+
+        Raises:
+          ValueError: the networks cannot halve the sides of a shape as often as they do.
+        """
+        found = captioned_shapes(self.data, "train", self.trained_clip.config.text.context_length)
+        side = self.trained_autoencoder.config.downsampling * self.model.downsampling
+        for height, width in found:
+            if height % side or width % side:
+                raise ValueError(
+                    f"pictures of {height} x {width} pixels cannot be trained on: the autoencoder "
+                    f"and the UNet need sides that are multiples of {side}. Prepare the set with "
+                    f"--bucket_step={side}, or another --resolution"
+                )
+        return found
 
     @functools.cached_property
-    def encoded(self) -> Latents:
-        """The training set, from the cache or encoded now."""
+    def encoded(self) -> dict[Shape, Latents]:
+        """The training set by the shape of its pictures, from the cache or encoded now."""
         if self.latents:
-            return open_latents(
+            square = (self.data.resolution, self.data.resolution)
+            stored = open_latents(
                 self.latents,
                 data=self.data,
                 context_width=self.model.context_width,
                 weights=self.weights,
             )
-        moments = moment_encoder(self.trained_autoencoder)(self.captioned.examples.images)
+            return {square: stored}
+        return {shape: self._encode(pictures) for shape, pictures in self.pictures.items()}
+
+    def _encode(self, pictures: Captioned) -> Latents:
+        moments = moment_encoder(self.trained_autoencoder)(pictures.examples.images)
         return Latents(
             moments=moments.astype(np.float16)[:, np.newaxis],  # [N, 1, h, w, 2c]
-            captions={"tokens": self.captioned.tokens},
-            empty={"tokens": self.captioned.null_tokens},
-            groups=self.captioned.examples.groups,
+            captions={"tokens": pictures.tokens},
+            empty={"tokens": pictures.null_tokens},
+            groups=pictures.examples.groups,
             scale=self.trained_autoencoder.config.scale,
         )
 
 
-def load_job(workdir: str | os.PathLike) -> UNetJob:
-    """Reads the config of a UNet run.
-
-    Raises:
-      WeightFileError: the folder is not that of a UNet run.
-    """
-    try:
-        config = json.loads((pathlib.Path(workdir) / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise WeightFileError(
-            f"{workdir} is no run of tools/train.py: its config.json cannot be read ({error})"
-        ) from error
-    part = config.pop("part", None)
-    if part != "unet":
-        raise WeightFileError(f"{workdir} trained the {part}; the UNet's run is wanted")
-    return UNetJob.from_dict(config)
-
-
-def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
-    """Loads a finished UNet run together with the autoencoder and CLIP that it was trained on.
-
-    Args:
-      workdir: folder of the UNet's run.
-
-    Raises:
-      WeightFileError: the run is not finished, or a weight file is missing or damaged.
-    """
-    job = load_job(workdir)
-    return job.assemble(load_trained(pathlib.Path(workdir) / "weights.safetensors", "unet").model)
+def _any(by_shape: Mapping[Shape, T]) -> T:
+    """What belongs to the first shape, where it is the same for all or an example will do."""
+    return next(iter(by_shape.values()))

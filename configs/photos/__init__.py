@@ -1,0 +1,1 @@
+"""Training on pictures of your own, see docs/training.md; sized for two cores."""

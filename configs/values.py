@@ -1,0 +1,42 @@
+"""Jobs as the values that a program's flags can change."""
+
+import dataclasses
+import typing
+from typing import Any
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+from tfsnap.config import Config
+
+
+def config_dict(part: str, job: Config) -> ml_collections.ConfigDict:
+    """The fields of a job, each of which a flag can override.
+
+    Args:
+      part: a name of `tfsnap.training.jobs.JOBS`.
+      job: the values.
+
+    Example:
+      >>> get_config = lambda: config_dict("unet", UNetJob())
+      # --config.data.subset.labels="('red heart', 'blue heart')" --config.training.steps=10
+    """
+    return ml_collections.ConfigDict({"part": part, **_fields(job)})
+
+
+def _fields(config: Config) -> dict[str, Any]:
+    hints = typing.get_type_hints(type(config))
+    names = (field.name for field in dataclasses.fields(config))
+    return {name: _value(getattr(config, name), hints[name]) for name in names}
+
+
+def _value(value: Any, hint: Any) -> Any:
+    """Tuples stay tuples, because flags cannot change lists; None gets a type for the flag."""
+    if isinstance(value, Config):
+        return _fields(value)
+    if isinstance(value, tuple):
+        return tuple(_value(item, None) for item in value)
+    if value is None:
+        kind = next(member for member in typing.get_args(hint) if member is not type(None))
+        return placeholder(typing.get_origin(kind) or kind)
+    return value

@@ -1,0 +1,46 @@
+"""A workdir remembers what it was started with."""
+
+import json
+
+import pytest
+
+from tfsnap.training.jobs import AutoencoderJob, UNetJob
+from tfsnap.training.jobs.runs import load_job, load_unet_job, save_config
+from tfsnap.training.trainer import TrainingError
+from tfsnap.weights.store import WeightFileError
+
+
+def test_a_workdir_keeps_its_config(tmp_path):
+    save_config(tmp_path, UNetJob(dropout=0.25))
+    save_config(tmp_path, UNetJob(dropout=0.25))
+    assert load_unet_job(tmp_path) == UNetJob(dropout=0.25)
+    with pytest.raises(TrainingError, match=r"dropout was 0\.25, is 0\.5"):
+        save_config(tmp_path, UNetJob(dropout=0.5))
+    assert load_job(tmp_path).dropout == 0.25
+
+
+def test_fields_that_a_run_did_not_know_have_their_default(tmp_path):
+    save_config(tmp_path, UNetJob())
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    del values["training"]["rematerialize"], values["latents"]
+    path.write_text(json.dumps(values))
+    save_config(tmp_path, UNetJob())
+    with pytest.raises(TrainingError, match=r'latents was "", is "cache"'):
+        save_config(tmp_path, UNetJob(latents="cache"))
+
+
+def test_another_part_is_another_run(tmp_path):
+    save_config(tmp_path, AutoencoderJob())
+    with pytest.raises(WeightFileError, match="trained the autoencoder; the UNet's run is wanted"):
+        load_unet_job(tmp_path)
+    with pytest.raises(TrainingError, match='part was "autoencoder", is "unet"'):
+        save_config(tmp_path, UNetJob())
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"part": "unet", "color": 1}'])
+def test_a_folder_that_is_no_run(tmp_path, content):
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(WeightFileError, match="is no run of tools/train.py"):
+        load_job(tmp_path)

@@ -1,0 +1,91 @@
+"""Runs on disk: the config that a workdir was started with, and the model it holds at the end."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from tfsnap.config import differences
+from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.training.jobs import JOBS, job_from_dict
+from tfsnap.training.jobs.autoencoder import AutoencoderJob
+from tfsnap.training.jobs.clip import ClipJob
+from tfsnap.training.jobs.unet import UNetJob
+from tfsnap.training.trainer import WEIGHTS, TrainingError
+from tfsnap.weights.archive import load_trained
+from tfsnap.weights.store import WeightFileError
+
+_CONFIG = "config.json"
+
+AnyJob = AutoencoderJob | ClipJob | UNetJob
+
+
+def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
+    """Writes the resolved config as `config.json`, or checks that it is the one of this workdir.
+
+    A run that was started before a field existed counts as started with the field's default.
+
+    Raises:
+      TrainingError: the workdir was started with another config; the message names the fields.
+      WeightFileError: its config cannot be read.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / _CONFIG
+    if path.is_file():
+        changed = differences(_to_dict(load_job(workdir)), _to_dict(job))
+        if changed:
+            raise TrainingError(
+                f"{workdir} was started with another config: {'; '.join(changed)}. "
+                "Use another --workdir, or the same config"
+            )
+        return
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(_to_dict(job), indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def load_job(workdir: str | os.PathLike) -> AnyJob:
+    """Reads what a run trains.
+
+    Raises:
+      WeightFileError: the folder is not that of a run.
+    """
+    try:
+        return job_from_dict(json.loads((pathlib.Path(workdir) / _CONFIG).read_text()))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise WeightFileError(
+            f"{workdir} is no run of tools/train.py: its {_CONFIG} cannot be read ({error})"
+        ) from error
+
+
+def load_unet_job(workdir: str | os.PathLike) -> UNetJob:
+    """Reads what a UNet's run trains.
+
+    Raises:
+      WeightFileError: the folder is not that of a UNet's run.
+    """
+    job = load_job(workdir)
+    if not isinstance(job, UNetJob):
+        raise WeightFileError(f"{workdir} trained the {_part(job)}; the UNet's run is wanted")
+    return job
+
+
+def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
+    """Loads a finished UNet run together with the autoencoder and CLIP that it was trained on.
+
+    Args:
+      workdir: folder of the UNet's run.
+
+    Raises:
+      WeightFileError: the run is not finished, or a weight file is missing or damaged.
+    """
+    job = load_unet_job(workdir)
+    return job.assemble(load_trained(pathlib.Path(workdir) / WEIGHTS, "unet").model)
+
+
+def _to_dict(job: AnyJob) -> dict[str, Any]:
+    return {"part": _part(job), **job.to_dict()}
+
+
+def _part(job: AnyJob) -> str:
+    return next(part for part, kind in JOBS.items() if type(job) is kind)
