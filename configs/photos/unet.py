@@ -26,9 +26,8 @@ JOB = UNetJob(
     ),
     data=DataConfig(dataset="data/photos", caption_variants=1),
     training=TrainingConfig(
-        steps=3_000,
+        steps=2_500,
         batch_size=32,
-        jit_compile=True,
         log_every=50,
         checkpoint_every=250,
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=200, ema_decay=0.998),
