@@ -1,0 +1,1 @@
+"""Stable Diffusion v1.5 at full size."""

@@ -1,0 +1,37 @@
+"""Fine-tuning of Stable Diffusion v1.5's UNet on a cache of latents at 512 px.
+
+    tools/train.py --config=configs/sd15/unet.py:epsilon --workdir=runs/sd15/unet
+
+Variants: `epsilon` keeps what the network predicts; `v` trains it to predict velocities, as step
+distillation needs (paper section 4, first step of the pipeline). Learning rate and length are not
+in the paper. Cost and result: unmeasured.
+"""
+
+import ml_collections
+
+from configs.values import config_dict
+from tfsnap.training.config import OptimizerConfig, TrainingConfig
+from tfsnap.training.jobs import UNetJob
+from tfsnap.training.jobs.inputs import DataConfig
+
+EPSILON = UNetJob(
+    autoencoder="runs/sd15/autoencoder.safetensors",
+    clip="runs/sd15/clip.safetensors",
+    latents="runs/sd15/latents",
+    data=DataConfig(dataset="data/photos", resolution=512),
+    training=TrainingConfig(
+        steps=10_000,
+        batch_size=2_048,
+        init="runs/sd15/unet.safetensors",
+        precision="bfloat16",
+        jit_compile=True,
+        asynchronous_checkpoints=True,
+        optimizer=OptimizerConfig(learning_rate=1e-5, warmup_steps=500, ema_decay=0.999),
+    ),
+)
+
+VARIANTS = {"epsilon": EPSILON, "v": EPSILON.replace(prediction="v")}
+
+
+def get_config(variant: str = "epsilon") -> ml_collections.ConfigDict:
+    return config_dict("unet", VARIANTS[variant])
