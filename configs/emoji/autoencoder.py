@@ -5,8 +5,13 @@
 Variants: `full` is 64 px on all emoji; `demo` is 32 px on the demo's subset, part of `make demo`,
 whose README section has the measured result.
 
-`full`, one run on one H100 with the portable step (docs/portable.md): 8,000 steps in 2 minutes, 68
-a second; PSNR 33.7 dB on 200 validation and 34.2 dB on 200 holdout pictures.
+`full` was run on one H100 with the portable step (docs/portable.md),
+
+    tools/compile_step.py --config=configs/emoji/autoencoder.py --output=step
+    tools/run_step.py step --workdir=runs/emoji/autoencoder
+
+once: 8,000 steps in 2 minutes, 68 a second; PSNR 33.7 dB on 200 validation and 34.2 dB on 200
+holdout pictures. `tfsnap/presets/emoji-64` has the weights.
 """
 
 import ml_collections

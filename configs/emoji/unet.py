@@ -7,8 +7,13 @@
 Variants: `full` is 64 px on all emoji; `demo` is 32 px on the demo's subset, part of `make demo`,
 whose README section has the measured result.
 
-`full`, one run with the portable step (docs/portable.md) on one H100: 18,800 of the 20,000 steps in
-12 minutes, 25 a second; training loss 0.064; quality unmeasured.
+`full` was run on one H100 with the portable step (docs/portable.md),
+
+    tools/compile_step.py --config=configs/emoji/unet.py --output=step
+    tools/run_step.py step --workdir=runs/emoji/unet
+
+once: 18,800 of the 20,000 steps in 12 minutes, 25 a second; training loss 0.064; quality
+unmeasured.
 """
 
 import ml_collections
