@@ -26,11 +26,11 @@ JOB = UNetJob(
     ),
     data=DataConfig(dataset="data/photos", caption_variants=1),
     training=TrainingConfig(
-        steps=2_500,
+        steps=1_600,
         batch_size=32,
         log_every=50,
         checkpoint_every=250,
-        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=200, ema_decay=0.998),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=100, ema_decay=0.998),
     ),
     prediction="v",
 )

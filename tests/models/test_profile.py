@@ -1,0 +1,74 @@
+"""Counts against the published ones, and against a network small enough to count by hand."""
+
+import pytest
+
+from tfsnap.config import StageConfig, UNetConfig
+from tfsnap.models.presets import AUTOENCODERS, UNETS
+from tfsnap.models.profile import profile_decoder, profile_encoder, profile_unet, table
+from tfsnap.models.unet import build_unet
+
+GIGA = 1e9
+
+# Parameters, and GMACs of one evaluation at 64x64 latents, with attention's products and without.
+PUBLISHED = {
+    "sd15": (859_520_964, 401.6, 338.6),
+    "snapfusion": (759_327_364, 304.5, None),
+    "snapfusion_848m": (846_789_764, 304.8, None),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_unets_cost_what_is_published(name):
+    parameters, macs, without_attention = PUBLISHED[name]
+    cost = profile_unet(UNETS[name], latent=(64, 64))
+    assert cost.parameters == parameters
+    assert cost.macs / GIGA == pytest.approx(macs, abs=0.05)
+    if without_attention:
+        assert (cost.macs - cost.attention_macs) / GIGA == pytest.approx(
+            without_attention, abs=0.05
+        )
+
+
+def test_bk_sdm_has_its_size():
+    assert profile_unet(UNETS["bk_sdm_base"], latent=(8, 8)).parameters / 1e6 == pytest.approx(
+        580, abs=1
+    )
+
+
+def test_decoders_cost_what_is_published():
+    for name, parameters, macs in (("sd15", 49_490_199, 1257), ("snapfusion", 12_387_479, 318.9)):
+        cost = profile_decoder(AUTOENCODERS[name], latent=(64, 64))
+        assert cost.parameters == parameters
+        assert cost.macs / GIGA == pytest.approx(macs, rel=1e-3)
+    encoder = profile_encoder(AUTOENCODERS["sd15"], size=(512, 512))
+    assert encoder.parameters == 34_163_664
+    assert encoder.macs / GIGA == pytest.approx(558, abs=0.5)
+
+
+def test_a_small_network_counted_by_hand():
+    config = UNetConfig(
+        down=(StageConfig(8, 1, 0),),
+        mid=StageConfig(8, 1, 1),
+        up=(StageConfig(8, 2, 0),),
+        context_width=6,
+        heads=2,
+        groups=4,
+    )
+    cost = profile_unet(config, latent=(4, 6), tokens=3)
+    blocks = {block.name: block for block in cost.blocks}
+    assert cost.parameters == build_unet(config).count_params()
+    assert blocks["conv_in"].macs == 4 * 6 * 8 * 9 * 4
+    time = 32 * 8  # The time embedding's projection in each ResNet.
+    assert blocks["down.0.resnets.0"].macs == 2 * 4 * 6 * 8 * 9 * 8 + time
+    # Two concatenated maps come in: a wider first convolution, and a shortcut.
+    assert blocks["up.0.resnets.0"].macs == 4 * 6 * (8 * 9 * 16 + 8 * 9 * 8 + 16 * 8) + time
+    places, width = 4 * 6, 8
+    attention = blocks["mid.attentions.0.0"]
+    assert attention.attention_macs == 2 * places * width * (places + 3)
+    projections = 2 + 4 + 2 + 3 * 4  # proj, self, the places' half of cross, feed-forward.
+    weighted = places * width**2 * projections + 2 * 3 * 6 * width
+    assert attention.macs == weighted + attention.attention_macs
+    # While the last block runs there is at least its input, what it makes of it, and the output.
+    assert blocks["up.0.resnets.1"].live >= 3 * places * width
+    assert cost.live == max(block.live for block in cost.blocks) < 30 * places * width
+    assert table(cost).splitlines()[-1].split()[:2] == ["all", f"{cost.parameters:,}"]

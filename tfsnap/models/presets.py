@@ -1,0 +1,58 @@
+"""UNets and autoencoders by name."""
+
+from tfsnap.config import AutoencoderConfig, StageConfig, UNetConfig
+
+# Table 3 of SnapFusion in the only reading that skip connections allow: of the four ResNets of
+# "mid", which pools Down-4, mid and Up-0, one is in each of the first two and two in the last. The
+# two ResNets of Up-1 carry three attentions each. 759,327,364 parameters.
+_SNAPFUSION = UNetConfig(
+    down=(
+        StageConfig(320, 2, 0),
+        StageConfig(640, 2, 2),
+        StageConfig(1280, 1, 2),
+        StageConfig(1280, 1, 0),
+    ),
+    mid=StageConfig(1280, 1, 1),
+    up=(
+        StageConfig(1280, 2, 0),
+        StageConfig(1280, 2, 6),
+        StageConfig(640, 3, 3),
+        StageConfig(320, 3, 0),
+    ),
+)
+
+# The paper's table 1 gives 848 M parameters, which only this has: Stable Diffusion without the five
+# attentions at the highest resolution. 846,789,764 parameters.
+_SNAPFUSION_848M = UNetConfig(
+    down=(StageConfig(320, 2, 0), *UNetConfig().down[1:]),
+    up=(*UNetConfig().up[:3], StageConfig(320, 3, 0)),
+)
+
+# One ResNet and its attention less in every stage (Kim et al. 2023, arXiv 2305.15798).
+_BK_SDM_BASE = UNetConfig(
+    down=(
+        StageConfig(320, 1, 1),
+        StageConfig(640, 1, 1),
+        StageConfig(1280, 1, 1),
+        StageConfig(1280, 1, 0),
+    ),
+    up=(
+        StageConfig(1280, 2, 0),
+        StageConfig(1280, 2, 2),
+        StageConfig(640, 2, 2),
+        StageConfig(320, 2, 2),
+    ),
+)
+
+UNETS = {
+    "sd15": UNetConfig(),
+    "snapfusion": _SNAPFUSION,
+    "snapfusion_848m": _SNAPFUSION_848M,
+    "bk_sdm_base": _BK_SDM_BASE,
+}
+
+AUTOENCODERS = {
+    "sd15": AutoencoderConfig(),
+    # SnapFusion's efficient decoder: half of the channels, a quarter of the work.
+    "snapfusion": AutoencoderConfig(decoder_channels=(64, 128, 256, 256)),
+}

@@ -1,0 +1,94 @@
+"""Counts parameters, multiply-accumulates and live activations of a network, block by block.
+
+    tools/profile.py --unet=snapfusion --latent=64x64
+    tools/profile.py --unet=runs/evolve/unet.json --latent=16x16 --tokens=32
+    tools/profile.py --decoder=snapfusion --latent=64x64 --json=decoder.json
+
+A network is the name of a preset, or a JSON file with the fields of its config. Nothing is run and
+no weight is made.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import TypeVar
+
+from absl import app, flags
+
+# Programs are run from anywhere. This one's folder leaves the path, where the file would stand for
+# Python's own module of the same name.
+sys.path.pop(0)
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.config import AutoencoderConfig, Config, UNetConfig
+from tfsnap.models.presets import AUTOENCODERS, UNETS
+from tfsnap.models.profile import (
+    NetworkCost,
+    profile_decoder,
+    profile_encoder,
+    profile_unet,
+    table,
+)
+
+_UNET = flags.DEFINE_string("unet", None, f"A file, or one of {', '.join(UNETS)}.")
+_DECODER = flags.DEFINE_string("decoder", None, f"A file, or one of {', '.join(AUTOENCODERS)}.")
+_ENCODER = flags.DEFINE_string("encoder", None, "As --decoder.")
+_LATENT = flags.DEFINE_string("latent", "64x64", "Height and width of the latent.")
+_TOKENS = flags.DEFINE_integer("tokens", 77, "Length of the text embedding.", 1)
+_JSON = flags.DEFINE_string("json", None, "Also write the figures to this file.")
+
+C = TypeVar("C", bound=Config)
+
+
+def find(name: str, kind: type[C], presets: Mapping[str, C]) -> C:
+    """A network's config by the name of a preset or of a file.
+
+    Raises:
+      ValueError: it is neither, or the file is no such config.
+      OSError: the file cannot be read.
+    """
+    if name in presets:
+        return presets[name]
+    path = pathlib.Path(name)
+    if not path.is_file():
+        raise ValueError(f"{name!r} is no file and no preset; presets are {', '.join(presets)}")
+    return kind.from_dict(json.loads(path.read_text()))
+
+
+def count() -> NetworkCost:
+    """Counts what the flags ask for."""
+    try:
+        height, width = map(int, _LATENT.value.split("x"))
+    except ValueError as error:
+        raise ValueError(f"--latent is {_LATENT.value!r}; it must be like 64x48") from error
+    if _UNET.value:
+        config = find(_UNET.value, UNetConfig, UNETS)
+        side = config.downsampling
+        if height % side or width % side:
+            raise ValueError(f"--latent is {_LATENT.value}; this UNet takes multiples of {side}")
+        return profile_unet(config, latent=(height, width), tokens=_TOKENS.value)
+    if _DECODER.value:
+        config = find(_DECODER.value, AutoencoderConfig, AUTOENCODERS)
+        return profile_decoder(config, latent=(height, width))
+    config = find(_ENCODER.value, AutoencoderConfig, AUTOENCODERS)
+    return profile_encoder(config, size=(height * config.downsampling, width * config.downsampling))
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    if sum(bool(flag.value) for flag in (_UNET, _DECODER, _ENCODER)) != 1:
+        raise app.UsageError("give one of --unet, --decoder and --encoder")
+    try:
+        cost = count()
+    except (OSError, ValueError) as error:
+        sys.exit(f"profile: {error}")
+    print(table(cost))
+    if _JSON.value:
+        pathlib.Path(_JSON.value).write_text(json.dumps(dataclasses.asdict(cost), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)
