@@ -156,6 +156,8 @@ class UNetConfig(Config):
       context_width: width of the text embedding that cross-attention reads.
       heads: attention heads, the same number at every width (diffusers calls it
         `attention_head_dim=8`, which is a misnomer it keeps for compatibility).
+      head_width: width of a head, the same at every width, in place of `heads`: 64 in Stable
+        Diffusion 2. None means that `heads` counts.
       groups: groups of every GroupNorm.
       time_width: width of the sinusoidal time features; None means `down[0].channels`.
     """
@@ -179,6 +181,7 @@ class UNetConfig(Config):
     heads: int = 8
     groups: int = 32
     time_width: int | None = None
+    head_width: int | None = None
 
     def __post_init__(self) -> None:
         self._require(len(self.down) >= 1, "down", "at least one stage")
@@ -193,14 +196,19 @@ class UNetConfig(Config):
             self.mid.channels == self.down[-1].channels, "mid", "as wide as the last down stage"
         )
         for stage in (*self.down, self.mid, *self.up):
-            if stage.channels % self.groups or stage.channels % self.heads:
+            field = "heads" if self.head_width is None else "head_width"
+            if stage.channels % self.groups or stage.channels % getattr(self, field):
                 raise ValueError(
                     f"{stage.channels} channels are not a multiple of groups={self.groups} "
-                    f"and heads={self.heads}"
+                    f"and {field}={getattr(self, field)}"
                 )
         if self.time_width is None:
             object.__setattr__(self, "time_width", self.down[0].channels)
         self._require(self.time_width % 2 == 0, "time_width", "even")
+
+    def heads_of(self, channels: int) -> int:
+        """The number of heads of an attention of so many channels."""
+        return self.heads if self.head_width is None else channels // self.head_width
 
     @property
     def downsampling(self) -> int:
@@ -263,6 +271,7 @@ class ClipTextConfig(Config):
       layers: number of transformer blocks.
       heads: attention heads.
       mlp_ratio: width of the MLP over `width`.
+      activation: of the MLP: "quick_gelu", or "gelu" as in Stable Diffusion 2's OpenCLIP encoder.
     """
 
     vocab_size: int = 49408
@@ -271,8 +280,10 @@ class ClipTextConfig(Config):
     layers: int = 12
     heads: int = 12
     mlp_ratio: int = 4
+    activation: str = "quick_gelu"
 
     def __post_init__(self) -> None:
+        self._require(self.activation in ("quick_gelu", "gelu"), "activation", "quick_gelu or gelu")
         self._require(self.width % self.heads == 0, "width", f"a multiple of heads={self.heads}")
         self._require(self.context_length >= 2, "context_length", "at least 2 (start and end)")
 

@@ -50,7 +50,11 @@ class ResNetBlock(keras.layers.Layer):
             shift = self.time(tf.nn.silu(time))
             h += tf.reshape(shift, [-1, 1, 1, self.channels])  # [B, 1, 1, C]
         h = self.conv2(tf.nn.silu(self.norm2(h)))
-        return h + (x if x.shape[-1] == self.channels else self.shortcut(x))
+        return h + self.bypass(x)
+
+    def bypass(self, x: tf.Tensor) -> tf.Tensor:
+        """What is left of the block without its residual branch."""
+        return x if x.shape[-1] == self.channels else self.shortcut(x)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

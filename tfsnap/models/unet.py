@@ -1,6 +1,7 @@
 """The denoising UNet of latent diffusion, of any shape that `UNetConfig` can write."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -47,6 +48,7 @@ class Stage(keras.layers.Layer):
       context: float [B, T, D].
       skips: feature maps from the way down, one for each ResNet, the one to use first last; None on
         the way down and in the middle.
+      run: see `UNet.call`.
       Returns the stage's output and the list of feature maps that it leaves for the way up.
     """
 
@@ -60,7 +62,10 @@ class Stage(keras.layers.Layer):
         self.attentions = [
             [
                 SpatialTransformer(
-                    channels, unet.heads, unet.groups, name=f"{at}.attentions.{i}.{k}"
+                    channels,
+                    unet.heads_of(channels),
+                    unet.groups,
+                    name=f"{at}.attentions.{i}.{k}",
                 )
                 for k in range(count)
             ]
@@ -79,6 +84,7 @@ class Stage(keras.layers.Layer):
         time: tf.Tensor,
         context: tf.Tensor,
         skips: list[tf.Tensor] | None = None,
+        run: Mapping[str, tf.Tensor] | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Runs the stage."""
         left = []
@@ -86,9 +92,9 @@ class Stage(keras.layers.Layer):
         for resnet, attentions, skip in zip(self.resnets, self.attentions, entering, strict=True):
             if skip is not None:
                 x = tf.concat([x, skip], axis=-1)
-            x = resnet(x, time=time)
+            x = _run_or_skip(resnet, run, x, time=time)
             for attention in attentions:
-                x = attention(x, context=context)
+                x = _run_or_skip(attention, run, x, context=context)
             left.append(x)
         if self.resample is not None:
             x = self.resample(x)
@@ -134,21 +140,47 @@ class UNet(keras.Model):
             config.out_channels, 3, padding="same", kernel_initializer="zeros", name="conv_out"
         )
 
-    def call(self, latent: tf.Tensor, *, timesteps: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+    def call(
+        self,
+        latent: tf.Tensor,
+        *,
+        timesteps: tf.Tensor,
+        context: tf.Tensor,
+        run: Mapping[str, tf.Tensor] | None = None,
+    ) -> tf.Tensor:
         """Evaluates the network.
 
         Args:
           latent: float [B, h, w, in_channels], h and w static multiples of `config.downsampling`.
           timesteps: int or float [B], training steps.
           context: float [B, T, context_width].
+          run: by name, whether a block of `blocks` runs, bool scalars; those left out run. A block
+            that does not is the identity, or its shortcut where the number of channels changes.
 
         Returns:
           float [B, h, w, out_channels].
         """
         features = time_features(timesteps, self.config.time_width)
-        return self.denoise(latent, features=features, context=context)
+        return self.denoise(latent, features=features, context=context, run=run)
 
-    def denoise(self, latent: tf.Tensor, *, features: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the ResNet and cross-attention blocks."""
+        return tuple(
+            block.name
+            for stage in (*self.down, self.mid, *self.up)
+            for resnet, attentions in zip(stage.resnets, stage.attentions, strict=True)
+            for block in (resnet, *attentions)
+        )
+
+    def denoise(
+        self,
+        latent: tf.Tensor,
+        *,
+        features: tf.Tensor,
+        context: tf.Tensor,
+        run: Mapping[str, tf.Tensor] | None = None,
+    ) -> tf.Tensor:
         """As `call`, from time features, float [B, 1, time_width]: the graph that is exported.
 
         The features are made by the caller because an angle of up to 1,000 radians has no precision
@@ -158,13 +190,26 @@ class UNet(keras.Model):
         x = self.conv_in(latent)
         skips = [x]
         for stage in self.down:
-            x, left = stage(x, time=time, context=context)
+            x, left = stage(x, time=time, context=context, run=run)
             skips += left
-        x, _ = self.mid(x, time=time, context=context)
+        x, _ = self.mid(x, time=time, context=context, run=run)
         for stage, shape in zip(self.up, self.config.up, strict=True):
             mine, skips = skips[-shape.resnets :], skips[: -shape.resnets]
-            x, _ = stage(x, time=time, context=context, skips=mine)
+            x, _ = stage(x, time=time, context=context, skips=mine, run=run)
         return self.conv_out(tf.nn.silu(self.norm_out(x)))
+
+
+def _run_or_skip(
+    block: ResNetBlock | SpatialTransformer,
+    run: Mapping[str, tf.Tensor] | None,
+    x: tf.Tensor,
+    **inputs: tf.Tensor,
+) -> tf.Tensor:
+    """The block's output, or what it is without its residual branch, which is then not computed."""
+    wanted = None if run is None else run.get(block.name)
+    if wanted is None:
+        return block(x, **inputs)
+    return tf.cond(wanted, lambda: block(x, **inputs), lambda: block.bypass(x))
 
 
 def build_unet(config: UNetConfig) -> UNet:

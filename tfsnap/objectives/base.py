@@ -72,6 +72,13 @@ class Draws:
         )
         return self._own(drawn)
 
+    def coins(self, count: int, *, probability: float, stream: int) -> tf.Tensor:
+        """True with a probability, bool [count]; the same for all rows of the global batch."""
+        uniform = tf.random.stateless_uniform(
+            [count], self._seed(stream), minval=0, maxval=2**23, dtype=tf.int32, alg=_PHILOX
+        )
+        return uniform < int(probability * 2**23)
+
 
 def rows_from(x: tf.Tensor, first: tf.Tensor | int, rows: int) -> tf.Tensor:
     """`rows` consecutive rows of [N, ...] from `first`, in a form that XLA compiles."""

@@ -59,7 +59,7 @@ def _recomputed(call: Callable[..., Any]) -> Callable[..., Any]:
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         inputs = tf.nest.flatten((args, kwargs))
-        places = [i for i, value in enumerate(inputs) if tf.is_tensor(value)]
+        places = [i for i, x in enumerate(inputs) if tf.is_tensor(x) and x.dtype.is_floating]
 
         def run(*tensors: tf.Tensor) -> Any:
             filled = list(inputs)

@@ -22,6 +22,7 @@ from tfsnap.models.clip import Clip
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import UNet, build_unet
 from tfsnap.objectives.denoise import Denoise
+from tfsnap.objectives.robust import Robust
 from tfsnap.tokenizer import Tokenizer
 from tfsnap.training.config import TrainingConfig
 from tfsnap.training.jobs.autoencoder import moment_encoder
@@ -57,6 +58,7 @@ class UNetJob(Config):
       training: length, batch and optimizer.
       schedule: the noise schedule.
       prediction: "epsilon" or "v".
+      run_probability: p of robust training, see `tfsnap.objectives.robust`; 1 runs all blocks.
       dropout: share of examples with the empty caption, for classifier-free guidance.
       preview_steps: DDIM steps of the preview pictures.
       preview_guidance: their guidance scale.
@@ -72,11 +74,12 @@ class UNetJob(Config):
     training: TrainingConfig = TrainingConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     prediction: str = "epsilon"
+    run_probability: float = 1.0
     dropout: float = 0.1
     preview_steps: int = 20
     preview_guidance: float = 3.0
 
-    def build(self) -> tuple[keras.Model, Denoise]:
+    def build(self) -> tuple[keras.Model, Denoise | Robust]:
         """See `Job`."""
         model = build_unet(self.model)  # First: its weights depend on the seed and nothing else.
         # Without a cache the data waits: a run that only lacks its weights never needs it.
@@ -88,7 +91,9 @@ class UNetJob(Config):
             prediction=self.prediction,
             scale=stored.scale if stored else self.trained_autoencoder.config.scale,
         )
-        return model, objective
+        if self.run_probability == 1.0:
+            return model, objective
+        return model, Robust(objective, self.run_probability)
 
     def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """See `Job`."""

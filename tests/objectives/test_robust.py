@@ -1,0 +1,157 @@
+"""Robust training: blocks that sit out a step, chosen by the step alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tests.training.tiny_job import TRAINING, TinyJob, shared_strategy
+from tfsnap.config import StageConfig, UNetConfig
+from tfsnap.diffusion.schedule import NoiseSchedule
+from tfsnap.models.unet import build_unet
+from tfsnap.objectives.base import Draws
+from tfsnap.objectives.contrastive import Contrastive
+from tfsnap.objectives.denoise import Denoise
+from tfsnap.objectives.robust import Robust
+from tfsnap.training.trainer import Trainer
+
+CONFIG = UNetConfig(
+    down=(StageConfig(8, 1, 1), StageConfig(16, 1, 0)),
+    mid=StageConfig(16, 1, 1),
+    up=(StageConfig(16, 2, 0), StageConfig(8, 2, 0)),
+    context_width=6,
+    heads=2,
+    groups=4,
+)
+DENOISE = Denoise(None, NoiseSchedule(), "v", scale=1.0)
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """Its residual branches do something: they start at zero."""
+    keras.utils.set_random_seed(0)
+    model = build_unet(CONFIG)
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(variable + 0.1 * rng.standard_normal(variable.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(1)
+    return {
+        "moments": rng.standard_normal([2, 4, 4, 8]).astype(np.float32),
+        "context": rng.standard_normal([2, 3, 6]).astype(np.float32),
+    }
+
+
+def inputs(batch):
+    latent = tf.constant(batch["moments"][..., :4])
+    return latent, {"timesteps": tf.constant([3, 700]), "context": tf.constant(batch["context"])}
+
+
+def draws_of(step):
+    return Draws(seed=tf.stack([0, tf.cast(step, tf.int32)]), rows=2)
+
+
+def test_all_blocks_run_at_probability_one(unet, batch):
+    expected, _ = DENOISE(unet, batch, draws_of(4))
+    found, figures = Robust(DENOISE, 1.0)(unet, batch, draws_of(4))
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(figures["blocks"], [1.0, 1.0])
+
+
+def test_a_block_that_does_not_run_is_its_bypass(unet, batch):
+    latent, others = inputs(batch)
+    assert len(unet.blocks) == 9
+    for name in unet.blocks:
+        muted = build_unet(CONFIG)
+        muted.set_weights(unet.get_weights())
+        (block,) = [layer for layer in muted.submodules if getattr(layer, "name", "") == name]
+        last = block.conv2 if hasattr(block, "conv2") else block.proj_out
+        last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])
+        found = unet(latent, run={name: tf.constant(False)}, **others)
+        np.testing.assert_allclose(found, muted(latent, **others), atol=1e-5, err_msg=name)
+        assert np.abs(found - unet(latent, **others)).max() > 1e-3, name
+
+
+def test_the_choice_is_the_steps_and_nothing_is_traced_again(unet, batch):
+    robust = Robust(DENOISE, 0.5)
+    steps = {
+        compiled: tf.function(
+            lambda step: robust(unet, batch, draws_of(step)), jit_compile=compiled, autograph=False
+        )
+        for compiled in (False, True)
+    }
+    shares = set()
+    for step in range(6):
+        draws = draws_of(step)
+        chosen = draws.coins(len(unet.blocks), probability=0.5, stream=1_000).numpy()
+        run = {name: tf.constant(on) for name, on in zip(unet.blocks, chosen, strict=True)}
+        expected, _ = DENOISE(lambda z, run=run, **rest: unet(z, run=run, **rest), batch, draws)
+        shares.add(chosen.mean())
+        for function in steps.values():
+            loss, figures = function(tf.constant(step))
+            np.testing.assert_allclose(loss, expected, rtol=1e-4)
+            np.testing.assert_allclose(figures["blocks"], [chosen.mean()] * 2, rtol=1e-6)
+    assert len(shares) > 2
+    assert [f.experimental_get_tracing_count() for f in steps.values()] == [1, 1]
+
+
+def test_what_does_not_run_is_not_computed(unet, batch, monkeypatch):
+    calls = []
+    block = unet.mid.resnets[0]
+    call = block.call
+
+    def counted(x, **rest):
+        out = tf.py_function(lambda y: (calls.append(1), y)[1], [call(x, **rest)], tf.float32)
+        return tf.ensure_shape(out, x.shape)
+
+    monkeypatch.setattr(block, "call", counted)
+    latent, others = inputs(batch)
+
+    @tf.function(autograph=False)
+    def gradients(run):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(unet(latent, run={block.name: run}, **others))
+        return tape.gradient(loss, [block.conv1.kernel, unet.conv_in.kernel])
+
+    own, other = gradients(tf.constant(False))
+    assert not calls
+    assert not np.any(own) and np.any(other)
+    gradients(tf.constant(True))
+    assert len(calls) == 1
+
+
+def test_blocks_run_at_their_rate():
+    runs = np.mean([draws_of(step).coins(50, probability=0.8, stream=3) for step in range(100)])
+    assert runs == pytest.approx(0.8, abs=4 * np.sqrt(0.8 * 0.2 / 5000))
+
+
+@dataclasses.dataclass(frozen=True)
+class RobustJob(TinyJob):
+    def build(self):
+        model, objective = super().build()
+        return model, Robust(objective, 0.5)
+
+
+def test_replicas_choose_alike_and_stages_may_be_rematerialised(tmp_path):
+    one, two = TRAINING, TRAINING.replace(rematerialize=("up.0",))
+    runs = []
+    for strategy, training in (("one", one), ("mirrored", two)):
+        job = RobustJob(training=training)
+        trainer = Trainer(job, workdir=tmp_path / strategy, strategy=shared_strategy(strategy))
+        runs.append([trainer.train_step(job.batch(k), k) for k in range(3)])
+    for figures, others in zip(*runs, strict=True):
+        for name, value in figures.items():
+            np.testing.assert_allclose(value, others[name], rtol=2e-4, err_msg=name)
+
+
+def test_what_it_cannot_be_for():
+    with pytest.raises(ValueError, match=r"probability is 0\.0"):
+        Robust(DENOISE, 0.0)
+    with pytest.raises(ValueError, match="one by one"):
+        Robust(Contrastive(), 0.9)

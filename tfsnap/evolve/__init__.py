@@ -1,0 +1,1 @@
+"""The search for an efficient UNet: SnapFusion's Algorithm 1."""

@@ -1,0 +1,223 @@
+"""Edits of a UNet, one block at a time, and where the weights of the edited network come from.
+
+A skip connection leaves every ResNet of the way down and enters one of the way up, so a ResNet of
+the way down and one of the way up come and go together. The first ResNet of a stage changes the
+number of channels, the first and the last of the way up take skip connections of other widths:
+these stay.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+from tfsnap.config import StageConfig, UNetConfig
+
+REMOVE, ADD = "remove", "add"
+RESNET, ATTENTION = "resnet", "attention"
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Action:
+    """One edit.
+
+    Attributes:
+      verb: "remove" or "add".
+      block: "resnet" or "attention".
+      stage: "down.1", "mid", "up.0". ResNets of "down.1" stand for those of its counterpart on the
+        way up, too.
+      resnet: number of the ResNet in its stage, or of that which the attention follows. What is
+        added comes after it.
+      attention: number of the attention among those after this ResNet.
+
+    Reference: SnapFusion, section 3.1: A = {A_cross-attention[i, j], A_ResNet[i, j]}.
+    """
+
+    verb: str
+    block: str
+    stage: str
+    resnet: int
+    attention: int = 0
+
+    def __str__(self) -> str:
+        at = f"{self.stage}.{self.block}s.{self.resnet}"
+        return f"{self.verb} {at}" + (f".{self.attention}" if self.block == ATTENTION else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where the weights of a block come from.
+
+    Attributes:
+      name: the block of the earlier network; None for fresh weights.
+      added: whether the block is new: it starts as the identity, with the rest of its weights
+        copied from `name`.
+    """
+
+    name: str | None
+    added: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Edited:
+    """A network after an edit.
+
+    Attributes:
+      config: its shape.
+      origins: where the weights of each of its ResNets and attentions come from, by name. All
+        other weights keep their names.
+    """
+
+    config: UNetConfig
+    origins: dict[str, Origin]
+
+
+@dataclasses.dataclass
+class _Slot:
+    """A ResNet and the attentions after it."""
+
+    resnet: Origin
+    attentions: list[Origin]
+
+
+class _Layout:
+    """The blocks of a UNet as lists that can be edited."""
+
+    def __init__(self, config: UNetConfig):
+        self.config = config
+        self.stages = {name: _slots(name, stage) for name, stage in _stages(config)}
+
+    def edited(self) -> Edited:
+        """The network that the lists now describe.
+
+        Raises:
+          ValueError: no such network can be.
+        """
+        found = {
+            name: StageConfig(
+                stage.channels,
+                len(self.stages[name]),
+                tuple(len(slot.attentions) for slot in self.stages[name]),
+            )
+            for name, stage in _stages(self.config)
+        }
+        count = len(self.config.down)
+        config = self.config.replace(
+            down=tuple(found[f"down.{i}"] for i in range(count)),
+            mid=found["mid"],
+            up=tuple(found[f"up.{i}"] for i in range(count)),
+        )
+        return Edited(config, dict(self._origins()))
+
+    def _origins(self) -> Iterator[tuple[str, Origin]]:
+        for stage, slots in self.stages.items():
+            for i, slot in enumerate(slots):
+                yield f"{stage}.resnets.{i}", slot.resnet
+                for k, origin in enumerate(slot.attentions):
+                    yield f"{stage}.attentions.{i}.{k}", origin
+
+    def counterpart(self, stage: str) -> str | None:
+        """The stage of the way up that takes the skip connections of one of the way down."""
+        if not stage.startswith("down."):
+            return None
+        return f"up.{len(self.config.down) - 1 - int(stage.removeprefix('down.'))}"
+
+    def remove_attention(self, action: Action) -> None:
+        """Takes an attention away."""
+        del self.stages[action.stage][action.resnet].attentions[action.attention]
+
+    def add_attention(self, action: Action) -> None:
+        """Puts an attention last after a ResNet, a copy of the one before, if there is one."""
+        slots = self.stages[action.stage]
+        before = [origin for slot in slots[: action.resnet + 1] for origin in slot.attentions]
+        after = [origin for slot in slots[action.resnet + 1 :] for origin in slot.attentions]
+        near = before[-1:] or after[:1] or [Origin(None)]
+        slots[action.resnet].attentions.append(Origin(near[0].name, added=True))
+
+    def remove_resnet(self, action: Action) -> None:
+        """Takes a ResNet away, and its counterpart; their attentions go to the one before."""
+        self._remove(action.stage, action.resnet)
+        up = self.counterpart(action.stage)
+        if up:
+            # Its own counterpart, unless that is the first, which takes another width.
+            self._remove(up, max(1, len(self.stages[up]) - 2 - action.resnet))
+
+    def _remove(self, stage: str, number: int) -> None:
+        slots = self.stages[stage]
+        slots[number - 1].attentions += slots.pop(number).attentions
+
+    def add_resnet(self, action: Action) -> None:
+        """Puts a ResNet last in a stage, and one on the way up, each a copy of one as wide."""
+        slots = self.stages[action.stage]
+        wide = slots[0 if action.stage == "mid" else 1 :]
+        near = wide[-1].resnet.name if wide else None
+        slots.append(_Slot(Origin(near, added=True), []))
+        up = self.counterpart(action.stage)
+        if up:
+            # Second, where it gets the skip connection that has come twice now: what the first one
+            # gets, and all after it, is what they got before.
+            middle = self.stages[up][1:-1]
+            near = middle[0].resnet.name if middle else None
+            self.stages[up].insert(1, _Slot(Origin(near, added=True), []))
+
+
+def possible(config: UNetConfig, *, verbs: tuple[str, ...] = (REMOVE, ADD)) -> list[Action]:
+    """Every edit of a network that leaves a network.
+
+    Args:
+      config: the network.
+      verbs: of these kinds.
+    """
+    found = []
+    for name, stage in _stages(config):
+        for i, count in enumerate(stage.attentions):
+            found += [Action(REMOVE, ATTENTION, name, i, k) for k in range(count)]
+            found.append(Action(ADD, ATTENTION, name, i, count))
+        if not name.startswith("up."):
+            found += [Action(REMOVE, RESNET, name, i) for i in range(1, stage.resnets)]
+            found.append(Action(ADD, RESNET, name, stage.resnets - 1))
+    return [action for action in found if action.verb in verbs]
+
+
+def apply(config: UNetConfig, action: Action) -> Edited:
+    """Edits a network.
+
+    Args:
+      config: the network.
+      action: one of `possible(config)`.
+
+    Raises:
+      ValueError: the network has no such block, or cannot be without it.
+
+    Example:
+      >>> edited = apply(UNetConfig(), Action("remove", "attention", "down.0", 1))
+      >>> edited.config.down[0].attentions
+      (1, 0)
+    """
+    if action not in possible(config):
+        raise ValueError(f"this UNet does not allow: {action}")
+    layout = _Layout(config)
+    edits = {
+        (REMOVE, ATTENTION): layout.remove_attention,
+        (ADD, ATTENTION): layout.add_attention,
+        (REMOVE, RESNET): layout.remove_resnet,
+        (ADD, RESNET): layout.add_resnet,
+    }
+    edits[action.verb, action.block](action)
+    return layout.edited()
+
+
+def _stages(config: UNetConfig) -> list[tuple[str, StageConfig]]:
+    return [
+        *((f"down.{i}", stage) for i, stage in enumerate(config.down)),
+        ("mid", config.mid),
+        *((f"up.{i}", stage) for i, stage in enumerate(config.up)),
+    ]
+
+
+def _slots(name: str, stage: StageConfig) -> list[_Slot]:
+    return [
+        _Slot(
+            Origin(f"{name}.resnets.{i}"),
+            [Origin(f"{name}.attentions.{i}.{k}") for k in range(count)],
+        )
+        for i, count in enumerate(stage.attentions)
+    ]
