@@ -12,8 +12,6 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Mapping
-from typing import TypeVar
 
 from absl import app, flags
 
@@ -22,8 +20,7 @@ from absl import app, flags
 sys.path.pop(0)
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.config import AutoencoderConfig, Config, UNetConfig
-from tfsnap.models.presets import AUTOENCODERS, UNETS
+from tfsnap.models.presets import AUTOENCODERS, UNETS, find_autoencoder, find_unet
 from tfsnap.models.profile import (
     NetworkCost,
     profile_decoder,
@@ -39,23 +36,6 @@ _LATENT = flags.DEFINE_string("latent", "64x64", "Height and width of the latent
 _TOKENS = flags.DEFINE_integer("tokens", 77, "Length of the text embedding.", 1)
 _JSON = flags.DEFINE_string("json", None, "Also write the figures to this file.")
 
-C = TypeVar("C", bound=Config)
-
-
-def find(name: str, kind: type[C], presets: Mapping[str, C]) -> C:
-    """A network's config by the name of a preset or of a file.
-
-    Raises:
-      ValueError: it is neither, or the file is no such config.
-      OSError: the file cannot be read.
-    """
-    if name in presets:
-        return presets[name]
-    path = pathlib.Path(name)
-    if not path.is_file():
-        raise ValueError(f"{name!r} is no file and no preset; presets are {', '.join(presets)}")
-    return kind.from_dict(json.loads(path.read_text()))
-
 
 def count() -> NetworkCost:
     """Counts what the flags ask for."""
@@ -64,15 +44,15 @@ def count() -> NetworkCost:
     except ValueError as error:
         raise ValueError(f"--latent is {_LATENT.value!r}; it must be like 64x48") from error
     if _UNET.value:
-        config = find(_UNET.value, UNetConfig, UNETS)
+        config = find_unet(_UNET.value)
         side = config.downsampling
         if height % side or width % side:
             raise ValueError(f"--latent is {_LATENT.value}; this UNet takes multiples of {side}")
         return profile_unet(config, latent=(height, width), tokens=_TOKENS.value)
     if _DECODER.value:
-        config = find(_DECODER.value, AutoencoderConfig, AUTOENCODERS)
+        config = find_autoencoder(_DECODER.value)
         return profile_decoder(config, latent=(height, width))
-    config = find(_ENCODER.value, AutoencoderConfig, AUTOENCODERS)
+    config = find_autoencoder(_ENCODER.value)
     return profile_encoder(config, size=(height * config.downsampling, width * config.downsampling))
 
 

@@ -17,7 +17,7 @@ from tfsnap.bench.report import LatencyReport, Timing
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.components import Components, TFLiteComponents, load_component
 from tfsnap.runtime.errors import RequestError
-from tfsnap.runtime.interpreter import Network, find_backend
+from tfsnap.runtime.interpreter import Network, find_backend, load
 from tfsnap.runtime.manifest import COMPONENTS
 from tfsnap.runtime.pipeline import Generated, Pipeline
 from tfsnap.runtime.time_features import time_features
@@ -97,6 +97,31 @@ def benchmark(
         picture=_timing(load_ms, first_ms, picture_times, picture_warmup),
         peak_memory_mb=peak_memory_mb(),
     )
+
+
+def time_network(
+    model: bytes, *, name: str, threads: int = 2, warmup: int = 3, runs: int = 20
+) -> Timing:
+    """Measures one network on random inputs.
+
+    Args:
+      model: a TFLite flatbuffer with float inputs.
+      name: how to call it in messages.
+      threads: threads that it may use.
+      warmup: runs between the first and the measured ones.
+      runs: measured runs.
+
+    Raises:
+      TfsnapError: as `tfsnap.runtime.interpreter.load`, or a number of runs is out of range.
+    """
+    _require_counts(warmup=warmup, least=0)
+    _require_counts(runs=runs, least=1)
+    find_backend(None)  # Importing it is not the network's load.
+    network, load_ms = _timed(lambda: load(model, name=name, threads=threads))
+    rng = np.random.default_rng(0)
+    network.set(**{x.name: rng.standard_normal(x.shape).astype(x.dtype) for x in network.inputs})
+    _, first_ms = _timed(network.invoke)
+    return _timing(load_ms, first_ms, _measure(network.invoke, warmup=warmup, runs=runs), warmup)
 
 
 class _FirstCalls:

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfsnap.models.blocks import Block, build_block
 from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.unet import UNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,35 +40,56 @@ class Graph:
 
 def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
     """Returns the graphs of text encoder, UNet (one evaluation) and decoder, by name."""
-    text, unet, decoder = model.clip.text_encoder, model.unet, model.autoencoder.decoder
-    latent = [1, *model.latent_shape]
-    context = [1, text.config.context_length, text.config.width]
+    text, decoder = model.clip.text_encoder, model.autoencoder.decoder
+    height, width, _ = model.latent_shape
+    length = text.config.context_length
     return {
         "text_encoder": _graph(
             "text_encoder",
             lambda tokens: {"context": text(tokens)},
-            {"tokens": ([1, text.config.context_length], tf.int32)},
+            {"tokens": ([1, length], tf.int32)},
             text,
         ),
-        "unet": _graph(
-            "unet",
-            lambda latent, time_features, context: {
-                "prediction": unet.denoise(latent, features=time_features, context=context)
-            },
-            {
-                "latent": (latent, tf.float32),
-                "time_features": ([1, 1, unet.config.time_width], tf.float32),
-                "context": (context, tf.float32),
-            },
-            unet,
-        ),
+        "unet": unet_graph(model.unet, latent=(height, width), tokens=length),
         "decoder": _graph(
             "decoder",
             lambda latent: {"image": decoder(latent)},
-            {"latent": (latent, tf.float32)},
+            {"latent": ([1, *model.latent_shape], tf.float32)},
             decoder,
         ),
     }
+
+
+def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int) -> Graph:
+    """Returns the graph of one evaluation.
+
+    Args:
+      unet: the network.
+      latent: height and width of the latent.
+      tokens: length of the text embedding.
+    """
+    config = unet.config
+    return _graph(
+        "unet",
+        lambda latent, time_features, context: {
+            "prediction": unet.denoise(latent, features=time_features, context=context)
+        },
+        {
+            "latent": ([1, *latent, config.in_channels], tf.float32),
+            "time_features": ([1, 1, config.time_width], tf.float32),
+            "context": ([1, tokens, config.context_width], tf.float32),
+        },
+        unet,
+    )
+
+
+def block_graph(block: Block) -> Graph:
+    """Returns the graph of one block of a UNet by itself, randomly initialised."""
+    alone = build_block(block)
+    holder = tf.Module()
+    holder.layers = alone.layers
+    inputs = {name: (shape, tf.float32) for name, shape in alone.inputs.items()}
+    return _graph(block.kind, lambda **maps: {"y": alone.function(**maps)}, inputs, holder)
 
 
 def _graph(

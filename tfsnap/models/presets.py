@@ -1,6 +1,13 @@
 """UNets and autoencoders by name."""
 
-from tfsnap.config import AutoencoderConfig, StageConfig, UNetConfig
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import TypeVar
+
+from tfsnap.config import AutoencoderConfig, Config, StageConfig, UNetConfig
+
+C = TypeVar("C", bound=Config)
 
 # Table 3 of SnapFusion in the only reading that skip connections allow: of the four ResNets of
 # "mid", which pools Down-4, mid and Up-0, one is in each of the first two and two in the last. The
@@ -56,3 +63,27 @@ AUTOENCODERS = {
     # SnapFusion's efficient decoder: half of the channels, a quarter of the work.
     "snapfusion": AutoencoderConfig(decoder_channels=(64, 128, 256, 256)),
 }
+
+
+def find_unet(name: str) -> UNetConfig:
+    """A UNet by the name of a preset, or of a JSON file with the fields of its config.
+
+    Raises:
+      ValueError: it is neither, or the file is no such config.
+      OSError: the file cannot be read.
+    """
+    return _find(name, UNetConfig, UNETS)
+
+
+def find_autoencoder(name: str) -> AutoencoderConfig:
+    """As `find_unet`, an autoencoder."""
+    return _find(name, AutoencoderConfig, AUTOENCODERS)
+
+
+def _find(name: str, kind: type[C], presets: Mapping[str, C]) -> C:
+    if name in presets:
+        return presets[name]
+    path = pathlib.Path(name)
+    if not path.is_file():
+        raise ValueError(f"{name!r} is no file and no preset; presets are {', '.join(presets)}")
+    return kind.from_dict(json.loads(path.read_text()))

@@ -139,13 +139,21 @@ class Network:
         Returns:
           Every output by name; the arrays are copies.
         """
-        for name, array in arrays.items():
-            self._interpreter.set_tensor(self._input_indices[name], array)
-        self._interpreter.invoke()
+        self.set(**arrays)
+        self.invoke()
         return {
             name: self._interpreter.get_tensor(index)
             for name, index in self._output_indices.items()
         }
+
+    def set(self, **arrays: np.ndarray) -> None:
+        """Copies inputs, for `invoke`."""
+        for name, array in arrays.items():
+            self._interpreter.set_tensor(self._input_indices[name], array)
+
+    def invoke(self) -> None:
+        """Evaluates the network on the inputs that were set, without copying anything."""
+        self._interpreter.invoke()
 
     def delegate(self) -> str:
         """Returns what runs the network, "XNNPACK" or "none" (the interpreter's own kernels).

@@ -1,0 +1,126 @@
+"""Measures every distinct block of a UNet by itself on this machine, as TFLite.
+
+    tools/latency_table.py --unet=sd15 --latent=64x64 --threads=2 --output=table.json
+    tools/latency_table.py --unet=sd15 --unet=snapfusion --output=table.json --check
+
+Each block is exported and timed by the harness of tools/benchmark.py; interrupted, the same command
+goes on. --check also exports and times whole networks and compares with the sum of their blocks. A
+table that was measured elsewhere, on a phone, has the same format.
+"""
+
+import pathlib
+import statistics
+import sys
+
+from absl import app, flags, logging
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.bench.device import describe_device
+from tfsnap.bench.timing import time_network
+from tfsnap.config import UNetConfig, differences
+from tfsnap.evolve.latency import LatencyError, LatencyTable
+from tfsnap.export.converter import PRECISIONS, convert
+from tfsnap.export.graphs import block_graph, unet_graph
+from tfsnap.models.blocks import Block, blocks_of
+from tfsnap.models.presets import find_unet
+from tfsnap.models.unet import build_unet
+from tfsnap.runtime.errors import TfsnapError
+
+_UNETS = flags.DEFINE_multi_string("unet", None, "Name of a preset, or a JSON file. Repeatable.")
+_OUTPUT = flags.DEFINE_string("output", None, "The table: a JSON file, continued if it exists.")
+_LATENT = flags.DEFINE_string("latent", "64x64", "Height and width of the latent.")
+_TOKENS = flags.DEFINE_integer("tokens", 77, "Length of the text embedding.", 1)
+_PRECISION = flags.DEFINE_enum("precision", "int8", PRECISIONS, "How weights are stored.")
+_DELEGATE = flags.DEFINE_enum("delegate", "cpu", ["cpu"], "What runs the blocks.")
+_THREADS = flags.DEFINE_integer("threads", 2, "Threads of the interpreter.", 1)
+_WARMUP = flags.DEFINE_integer("warmup", 3, "Runs of a block before the measured ones.", 0)
+_RUNS = flags.DEFINE_integer("runs", 20, "Measured runs of a block; the table has their median.", 1)
+_CHECK = flags.DEFINE_bool("check", False, "Compare with whole networks.")
+
+
+def about() -> dict[str, object]:
+    """What makes two measurements comparable."""
+    return {
+        "device": describe_device(),
+        "delegate": _DELEGATE.value,
+        "threads": _THREADS.value,
+        "precision": _PRECISION.value,
+        "warmup": _WARMUP.value,
+        "runs": _RUNS.value,
+    }
+
+
+def open_table(path: pathlib.Path) -> LatencyTable:
+    """The table so far.
+
+    Raises:
+      LatencyError: it was measured in another way.
+    """
+    if not path.is_file():
+        return LatencyTable({}, about())
+    table = LatencyTable.load(path)
+    changed = differences(dict(table.about), about())
+    if changed:
+        raise LatencyError(
+            f"{path} was measured otherwise ({'; '.join(changed)}): use another --output"
+        )
+    return table
+
+
+def timed(model: bytes, name: str) -> float:
+    """Median milliseconds of a network."""
+    timing = time_network(
+        model, name=name, threads=_THREADS.value, warmup=_WARMUP.value, runs=_RUNS.value
+    )
+    return timing.warm_p50_ms
+
+
+def measure(table: LatencyTable, blocks: list[Block], path: pathlib.Path) -> LatencyTable:
+    """Adds the blocks that the table lacks, and writes it after each."""
+    missing = table.missing(blocks)
+    for number, block in enumerate(missing, start=1):
+        ms = timed(convert(block_graph(block), _PRECISION.value), block.kind)
+        table = LatencyTable({**table.ms, block: ms}, table.about)
+        table.save(path)
+        print(f"{number}/{len(missing)} {ms:9.3f} ms  {block}", flush=True)
+    return table
+
+
+def check(table: LatencyTable, unets: dict[str, UNetConfig], latent: tuple[int, int]) -> None:
+    """Compares the sums with whole networks."""
+    errors = []
+    for name, config in unets.items():
+        graph = unet_graph(build_unet(config), latent=latent, tokens=_TOKENS.value)
+        measured = timed(convert(graph, _PRECISION.value), name)
+        predicted = table.predict(config, latent=latent, tokens=_TOKENS.value)
+        errors.append(predicted / measured - 1)
+        print(f"{name}: predicted {predicted:.1f} ms, measured {measured:.1f}, {errors[-1]:+.1%}")
+    print(f"median of the errors' sizes: {statistics.median(map(abs, errors)):.1%}")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # The converter reports every file that it writes.
+    try:
+        height, width = map(int, _LATENT.value.split("x"))
+        unets = {name: find_unet(name) for name in _UNETS.value}
+        path = pathlib.Path(_OUTPUT.value)
+        wanted = [
+            block
+            for config in unets.values()
+            for block in blocks_of(config, latent=(height, width), tokens=_TOKENS.value).values()
+        ]
+        table = measure(open_table(path), wanted, path)
+        if _CHECK.value:
+            check(table, unets, (height, width))
+    except (LatencyError, OSError, TfsnapError, ValueError) as error:
+        sys.exit(f"latency_table: {error}")
+    print(f"Table: {path}, {len(table.ms)} blocks")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["unet", "output"])
+    app.run(main)
