@@ -17,7 +17,9 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name", ["sd15", "snapfusion", pytest.param("snapfusion_848m", marks=pytest.mark.large)]
+)
 def test_unets_cost_what_is_published(name):
     parameters, macs, without_attention = PUBLISHED[name]
     cost = profile_unet(UNETS[name], latent=(64, 64))
@@ -29,6 +31,7 @@ def test_unets_cost_what_is_published(name):
         )
 
 
+@pytest.mark.large  # Ten seconds to trace, and nothing that the others do not show.
 def test_bk_sdm_has_its_size():
     assert profile_unet(UNETS["bk_sdm_base"], latent=(8, 8)).parameters / 1e6 == pytest.approx(
         580, abs=1
