@@ -5,15 +5,16 @@ from typing import Any, NamedTuple
 
 import tf_keras as keras
 
-from tfsnap.config import AutoencoderConfig, ClipConfig, UNetConfig
+from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, UNetConfig
 from tfsnap.models.autoencoder import build_autoencoder
-from tfsnap.models.clip import build_clip
+from tfsnap.models.clip import build_clip, build_text_encoder
 from tfsnap.models.unet import build_unet
 from tfsnap.weights.store import WeightFileError, assign, load_tensors
 
 _BUILDERS = {
     "autoencoder": (AutoencoderConfig, build_autoencoder),
     "clip": (ClipConfig, build_clip),
+    "text_encoder": (ClipTextConfig, build_text_encoder),
     "unet": (UNetConfig, build_unet),
 }
 
@@ -39,8 +40,8 @@ def load_trained(path: str | os.PathLike, network: str) -> Trained:
     """Builds a network from a weight file and fills it.
 
     Args:
-      path: a `weights.safetensors` written by the trainer.
-      network: "autoencoder", "clip" or "unet": what the caller expects.
+      path: a `weights.safetensors` written by the trainer, or a file of tools/convert_weights.py.
+      network: "autoencoder", "clip", "text_encoder" or "unet": what the caller expects.
 
     Raises:
       WeightFileError: the file is missing, damaged, without description, or holds another network.

@@ -1,0 +1,75 @@
+"""tools/convert_weights.py as a user types it."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tests.weights.references import make_text_encoder, make_unet, make_vae, save
+from tfsnap.weights.archive import load_trained
+from tfsnap.weights.store import load_tensors
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, str(ROOT / "tools/convert_weights.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint") / "hf"
+    modules = {"unet": make_unet(), "vae": make_vae(), "text_encoder": make_text_encoder()}
+    return save(folder, **modules)
+
+
+def test_all_networks_in_half_precision(checkpoint, tmp_path):
+    done = run(f"--input={checkpoint}", f"--output={tmp_path}/out", "--dtype=float16")
+    assert done.returncode == 0, done.stderr
+    assert "unet" in done.stdout and "parameters" in done.stdout
+    for network in ("unet", "autoencoder", "text_encoder"):
+        tensors, about = load_tensors(tmp_path / "out" / f"{network}.safetensors")
+        assert about["network"] == network
+        assert {str(tensor.dtype) for tensor in tensors.values()} == {"float16"}
+    assert load_trained(tmp_path / "out" / "autoencoder.safetensors", "autoencoder")
+
+
+def test_one_network_to_diffusers_with_a_lora(checkpoint, tmp_path):
+    name = "lora_unet_down_blocks_0_attentions_0_proj_in"
+    lora = {
+        f"{name}.lora_down.weight": np.ones([2, 32, 1, 1], np.float32),
+        f"{name}.lora_up.weight": np.ones([32, 2, 1, 1], np.float32),
+    }
+    save_file(lora, tmp_path / "lora.safetensors")
+    done = run(
+        f"--input={checkpoint}",
+        f"--output={tmp_path}/out",
+        "--output_format=diffusers",
+        "--component=unet",
+        f"--lora={tmp_path}/lora.safetensors",
+        "--lora_scale=0.25",
+    )
+    assert done.returncode == 0, done.stderr
+    key, file = "down_blocks.0.attentions.0.proj_in.weight", "diffusion_pytorch_model.safetensors"
+    before, after = (load_file(f / "unet" / file) for f in (checkpoint, tmp_path / "out"))
+    np.testing.assert_allclose(after[key], before[key] + 0.5, rtol=1e-6)
+    assert not (tmp_path / "out" / "model_index.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input=nothing"], "convert_weights: nothing: there is no such file"),
+        (["--input_format=ldm"], "no such weight file"),
+        (["--input_format=tfsnap"], "no such weight file"),
+    ],
+)
+def test_failures_are_one_line_and_leave_nothing(arguments, message, checkpoint, tmp_path):
+    done = run(f"--input={checkpoint}", f"--output={tmp_path}/out", *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,195 @@
+"""Weights from any layout that is known to any that can be written, a tensor at a time."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from tfsnap.weights import component as parts
+from tfsnap.weights.component import NETWORKS, Component, Report
+from tfsnap.weights.diffusers_folder import FOLDERS, read_diffusers, write_diffusers
+from tfsnap.weights.from_keras_cv import read_keras_cv
+from tfsnap.weights.lazy import LazyTensor, open_safetensors, write_safetensors
+from tfsnap.weights.single_file import read_single_file
+from tfsnap.weights.tensors import WeightFileError
+
+DIFFUSERS, LDM, KERAS_CV, TFSNAP = FORMATS = ("diffusers", "ldm", "keras_cv", "tfsnap")
+_TORCH_ENDINGS = (".ckpt", ".pt", ".pth", ".bin")
+_H5_ENDINGS = (".h5", ".hdf5")
+
+
+def detect_format(path: str | os.PathLike) -> str:
+    """Tells a layout by what lies at a path.
+
+    Raises:
+      WeightFileError: nothing does, or it is none of the known layouts.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise WeightFileError(f"{path}: there is no such file or folder")
+    if path.is_dir():
+        if any((path / folder / "config.json").is_file() for folder in FOLDERS.values()):
+            return DIFFUSERS
+        if any((path / f"{name}.safetensors").is_file() for name in (*NETWORKS, "clip")):
+            return TFSNAP
+        if any(entry.suffix in _H5_ENDINGS for entry in path.iterdir()):
+            return KERAS_CV
+    elif path.suffix in _TORCH_ENDINGS:
+        return LDM
+    elif path.suffix in _H5_ENDINGS:
+        return KERAS_CV
+    elif path.suffix == ".safetensors":
+        return TFSNAP if "network" in open_safetensors(path)[1] else LDM
+    raise WeightFileError(
+        f"{path} is no known layout: neither a folder with unet/config.json (diffusers), with "
+        "unet.safetensors (tfsnap) or with .h5 files (keras_cv), nor a .safetensors or .ckpt file"
+    )
+
+
+def read(
+    path: str | os.PathLike,
+    layout: str,
+    networks: Sequence[str] = NETWORKS,
+    *,
+    prediction: str | None = None,
+) -> list[Component]:
+    """Opens networks of a checkpoint; their tensors stay on disk.
+
+    Args:
+      path: the file or folder.
+      layout: one of `FORMATS`.
+      networks: which to read; every one must be there.
+      prediction: overrules what the UNet's output means, "epsilon" or "v".
+
+    Raises:
+      WeightFileError: a file is missing or damaged.
+      WeightMismatchError: tensors are missing, unexpected or mis-shaped; lists everything.
+    """
+    path = pathlib.Path(path)
+    if layout == DIFFUSERS:
+        components = read_diffusers(path, networks)
+    elif layout == LDM:
+        components = read_single_file(path, networks, prediction)
+    elif layout == KERAS_CV:
+        components = read_keras_cv(path, networks)
+    else:
+        components = read_tfsnap(path, networks)
+    if prediction is not None:
+        for part in components:
+            if part.network == parts.UNET:
+                part.about["prediction"] = prediction
+                part.about.get("diffusers_scheduler", {})["prediction_type"] = (
+                    "v_prediction" if prediction == "v" else prediction
+                )
+    return components
+
+
+def read_tfsnap(path: pathlib.Path, networks: Sequence[str]) -> list[Component]:
+    """Opens files that tools/convert_weights.py or the trainer wrote.
+
+    Args:
+      path: a folder with `unet.safetensors` and so on, or one such file.
+      networks: which to read. A text encoder may also be the text tower in `clip.safetensors`.
+
+    Raises:
+      WeightFileError: a file is missing, damaged or has no description.
+      WeightMismatchError: tensors do not fit the description; lists everything.
+    """
+    report, components = Report(), []
+    for network in networks:
+        file = path
+        if path.is_dir():
+            file = path / f"{network}.safetensors"
+            if network == parts.TEXT_ENCODER and not file.is_file():
+                file = path / "clip.safetensors"
+        tensors, metadata = open_safetensors(file)
+        about = _description(file, metadata)
+        holds, config = about.pop("network"), about.pop("config")
+        if holds == "clip" and network == parts.TEXT_ENCODER:
+            holds, config = network, config["text"]
+            tensors = {key: t for key, t in tensors.items() if key.startswith("text.")}
+        if holds != network:
+            raise WeightFileError(
+                f"{file} holds {holds}; {network} is asked for (--component chooses)"
+            )
+        built = parts.CONFIGS[network].from_dict(config)
+        components.append(
+            report.component(
+                network, built, tensors, name=lambda row: row.address, torch=False, about=about
+            )
+        )
+    report.check(path)
+    return components
+
+
+def _description(file: pathlib.Path, metadata: dict[str, str]) -> dict:
+    try:
+        about = {key: json.loads(value) for key, value in metadata.items()}
+    except ValueError as error:
+        raise WeightFileError(f"{file}: its description is damaged ({error})") from error
+    if not {"network", "config"} <= about.keys():
+        raise WeightFileError(f"{file} does not describe its network; was it written by tfsnap?")
+    return about
+
+
+def write_tfsnap(
+    components: Sequence[Component], folder: pathlib.Path, *, dtype: str | None
+) -> None:
+    """Writes one file a network, each of which `tfsnap.weights.archive.load_trained` loads.
+
+    Args:
+      components: what to write.
+      folder: an empty folder.
+      dtype: "float32", "float16" or None for the source's.
+    """
+    for part in components:
+        tensors: dict[str, LazyTensor] = {
+            key: part.tensors[key].cast(dtype, key) for key in sorted(part.tensors)
+        }
+        write_safetensors(folder / f"{part.network}.safetensors", tensors, part.metadata())
+
+
+def write(
+    components: Sequence[Component],
+    output: str | os.PathLike,
+    layout: str,
+    *,
+    dtype: str | None = None,
+    merges: pathlib.Path | None = None,
+) -> None:
+    """Writes networks to a new folder, which appears once everything is in it.
+
+    Args:
+      components: what to write.
+      output: the folder; it must not exist, or be empty.
+      layout: "tfsnap" or "diffusers".
+      dtype: "float32", "float16" or None for the source's.
+      merges: the BPE merges, which diffusers' tokenizer files are made of.
+
+    Raises:
+      FileExistsError: there is something at `output`.
+      WeightMismatchError: the layout cannot express the networks, or the type their values.
+    """
+    with _new_folder(pathlib.Path(output)) as folder:
+        if layout == DIFFUSERS:
+            write_diffusers(components, folder, dtype=dtype, merges=merges)
+        else:
+            write_tfsnap(components, folder, dtype=dtype)
+
+
+@contextlib.contextmanager
+def _new_folder(output: pathlib.Path) -> Iterator[pathlib.Path]:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"{output} exists: delete it, or choose another --output")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.")
+    try:
+        yield pathlib.Path(temporary)
+        os.chmod(temporary, 0o755)
+        os.replace(temporary, output)  # Over an empty folder too.
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

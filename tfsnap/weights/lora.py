@@ -1,0 +1,225 @@
+"""Low-rank adaptations (LoRA), merged into the weights as these are converted.
+
+A module's weight W becomes W + scale * alpha / r * B A, A of rank r. Files name modules as kohya's
+scripts do (`lora_unet_down_blocks_0_..._to_q.lora_down.weight`) or as diffusers and PEFT do
+(`unet.down_blocks.0...to_q.lora_A.weight`, and older forms). No name is taken apart: all names that
+a module can have are made from the network's own table.
+
+Reference: Hu et al. 2021 (arXiv 2106.09685).
+"""
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfsnap.weights.component import TEXT_ENCODER, UNET, Component, Report
+from tfsnap.weights.lazy import LazyTensor, open_safetensors
+from tfsnap.weights.names.table import Row
+from tfsnap.weights.names.text_encoder import PREFIX
+
+# Endings of a module's two matrices, the first factor A and the second B, and of its alpha.
+_KINDS = {
+    "lora_down.weight": "down",
+    "lora_up.weight": "up",
+    "lora_A.weight": "down",
+    "lora_B.weight": "up",
+    "lora_A.default.weight": "down",
+    "lora_B.default.weight": "up",
+    "lora.down.weight": "down",
+    "lora.up.weight": "up",
+    "lora_linear_layer.down.weight": "down",
+    "lora_linear_layer.up.weight": "up",
+    "alpha": "alpha",
+}
+_PROCESSOR = re.compile(r"\.processor\.(to_[qkv]|to_out)_lora\.(down|up)\.weight$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What a LoRA adds to one weight.
+
+    Attributes:
+      down: A, [r, in] or [r, in, h, w].
+      up: B, [out, r] or [out, r, 1, 1].
+      scale: of the product, alpha / r included.
+    """
+
+    down: LazyTensor
+    up: LazyTensor
+    scale: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the product, in PyTorch's order of axes."""
+        return (self.up.shape[0], *self.down.shape[1:])
+
+    def problem(self, row: Row) -> str | None:
+        """Why the change does not fit a weight, or None."""
+        ranks_fit = self.up.shape[1] == self.down.shape[0]
+        one_by_one = all(side == 1 for side in self.up.shape[2:])
+        if ranks_fit and one_by_one and row.accepts(self.shape):
+            return None
+        return f"{list(self.up.shape)} x {list(self.down.shape)} for {list(row.torch_shape)}"
+
+    def add_to(self, weight: np.ndarray, row: Row) -> np.ndarray:
+        """Returns the changed weight, in the layout and type of `weight`."""
+        down = self.down.read().astype(np.float32)
+        up = self.up.read().astype(np.float32).reshape(self.up.shape[:2])
+        product = (up @ down.reshape(down.shape[0], -1)).reshape(self.shape)
+        changed = weight.astype(np.float32) + self.scale * row.from_torch(product)
+        return changed.astype(weight.dtype)
+
+
+def merge_lora(
+    components: Sequence[Component], path: str | os.PathLike, scale: float = 1.0
+) -> list[Component]:
+    """Adds a LoRA to the networks that it changes.
+
+    Args:
+      components: networks, of which those in the file are changed. What the file holds for a
+        network that is not among them is left out.
+      path: the LoRA's safetensors file.
+      scale: multiplies what is added.
+
+    Returns:
+      The networks, whose tensors are changed when they are read.
+
+    Raises:
+      WeightFileError: the file is missing or damaged.
+      WeightMismatchError: the file changes something that the networks do not have, or in another
+        shape, or in another way than LoRA's; lists everything.
+    """
+    tensors, metadata = open_safetensors(path)
+    modules, strange = _modules(tensors)
+    report = Report()
+    report.add("LoRA", strange)
+    configs = _peft_configs(metadata)
+    merged = []
+    for part in components:
+        known = _known_modules(part)
+        changes = {
+            known[name].address: (known[name], _change(name, values, configs, scale, report))
+            for name, values in modules.items()
+            if name in known
+        }
+        for row, change in changes.values():
+            problem = change.problem(row) if change else None
+            if problem:
+                report.add("LoRA", [f"mis-shaped: {row.diffusers} ({problem})"])
+        modules = {name: values for name, values in modules.items() if name not in known}
+        fitting = {key: pair for key, pair in changes.items() if pair[1]}
+        merged.append(_changed(part, fitting))
+    absent = {UNET, TEXT_ENCODER} - {part.network for part in components}
+    left = [name for name in sorted(modules) if _network_of(name) not in absent]
+    report.add("LoRA", [f"no weight is called {name}" for name in left])
+    if not left and all(
+        new.tensors == old.tensors for new, old in zip(merged, components, strict=True)
+    ):
+        report.add("LoRA", ["it changes none of the networks that are converted"])
+    report.check(path)
+    return merged
+
+
+def _modules(
+    tensors: Mapping[str, LazyTensor],
+) -> tuple[dict[str, dict[str, LazyTensor]], list[str]]:
+    """Groups the file's tensors by module; returns what is no LoRA as lines too."""
+    modules: dict[str, dict[str, LazyTensor]] = {}
+    strange = []
+    for key, tensor in sorted(tensors.items()):
+        key = _PROCESSOR.sub(_plain_processor, key)
+        ending = next((end for end in _KINDS if key.endswith("." + end)), None)
+        if ending is None:
+            strange.append(f"{key} is none of a LoRA's matrices (other adapters are not read)")
+        else:
+            name = key.removesuffix("." + ending)
+            modules.setdefault(name, {})[_KINDS[ending]] = tensor
+    return modules, strange
+
+
+def _plain_processor(found: re.Match[str]) -> str:
+    """`attn1.processor.to_out_lora.up` of early diffusers, in today's words."""
+    projection = "to_out.0" if found[1] == "to_out" else found[1]
+    return f".{projection}.lora.{found[2]}.weight"
+
+
+def _known_modules(part: Component) -> dict[str, Row]:
+    """Every name that a LoRA can have for a kernel of this network."""
+    known = {}
+    for row in part.rows:
+        if not row.kernel:
+            continue
+        module = row.diffusers.removesuffix(".weight")
+        flat = module.replace(".", "_")
+        if part.network == UNET:
+            names = (f"lora_unet_{flat}", f"unet.{module}", module)
+            names += (f"base_model.model.{module}",)
+        elif part.network == TEXT_ENCODER:
+            names = (f"lora_te_{flat}", f"lora_te1_{flat}", f"text_encoder.{module}", module)
+            names += (f"text_encoder.{module.removeprefix(PREFIX)}",)
+        else:
+            names = ()
+        known |= dict.fromkeys(names, row)
+    return known
+
+
+def _network_of(name: str) -> str:
+    text = name.startswith(("lora_te", "text_encoder.", PREFIX))
+    return TEXT_ENCODER if text else UNET
+
+
+def _change(
+    name: str,
+    values: Mapping[str, LazyTensor],
+    configs: Mapping[str, dict[str, Any]],
+    scale: float,
+    report: Report,
+) -> Change | None:
+    missing = {"down", "up"} - values.keys()
+    if missing:
+        report.add("LoRA", [f"{name} has no {sorted(missing)[0]} matrix"])
+        return None
+    rank = values["down"].shape[0]
+    if "alpha" in values:
+        alpha = float(values["alpha"].read().reshape(-1)[0])
+    else:
+        alpha = _peft_alpha(configs, name, rank)
+    return Change(values["down"], values["up"], scale * alpha / rank)
+
+
+def _peft_configs(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Reads the adapters' configs that diffusers puts into the header: `{"unet.lora_alpha": 8}`."""
+    networks: dict[str, dict[str, Any]] = {}
+    for key, value in json.loads(metadata.get("lora_adapter_metadata", "{}")).items():
+        network, _, field = key.partition(".")
+        networks.setdefault(network, {})[field] = value
+    return networks
+
+
+def _peft_alpha(configs: Mapping[str, dict[str, Any]], name: str, rank: int) -> float:
+    """PEFT's alpha: one for a network, overruled for single modules by a pattern, or the rank."""
+    network, _, module = name.partition(".")
+    config = configs.get(network, {})
+    single = (
+        value
+        for ending, value in (config.get("alpha_pattern") or {}).items()
+        if module == ending or module.endswith("." + ending)
+    )
+    alpha = next(single, config.get("lora_alpha", rank))
+    # Rank-stabilised LoRA divides by the root of the rank.
+    return alpha * rank**0.5 if config.get("use_rslora") else alpha
+
+
+def _changed(part: Component, changes: Mapping[str, tuple[Row, Change]]) -> Component:
+    tensors = dict(part.tensors)
+    for address, (row, change) in changes.items():
+        weight = tensors[address]
+        tensors[address] = weight.map(
+            weight.shape, lambda array, row=row, change=change: change.add_to(array, row)
+        )
+    return dataclasses.replace(part, tensors=tensors)

@@ -1,0 +1,88 @@
+"""Converts the weights of Stable Diffusion between layouts.
+
+    tools/convert_weights.py --input=stable-diffusion-v1-5 --output=sd15
+    tools/convert_weights.py --input=v1-5-pruned.ckpt --output=sd15 --dtype=float16
+    tools/convert_weights.py --input=sd15 --output=sd15-hf --output_format=diffusers
+
+Reads a diffusers folder, the original single file (.safetensors or .ckpt), KerasCV's .h5 files and
+tfsnap's own; writes a folder of tfsnap's files or of diffusers'. No tensor is read before it is
+written, so that memory holds one at a time. The folder appears when everything in it is complete.
+See docs/weights.md.
+"""
+
+import pathlib
+import sys
+
+from absl import app, flags
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.weights import convert
+from tfsnap.weights.component import AUTOENCODER, NETWORKS, TEXT_ENCODER, UNET
+from tfsnap.weights.lora import merge_lora
+from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
+
+_COMPONENTS = {
+    "all": NETWORKS,
+    "unet": (UNET,),
+    "vae": (AUTOENCODER,),
+    "text_encoder": (TEXT_ENCODER,),
+}
+
+_INPUT = flags.DEFINE_string("input", None, "The file or folder to read.")
+_INPUT_FORMAT = flags.DEFINE_enum(
+    "input_format", "auto", ("auto", *convert.FORMATS), "Its layout; auto looks."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "The folder to write; it must not exist.")
+_OUTPUT_FORMAT = flags.DEFINE_enum(
+    "output_format", convert.TFSNAP, (convert.TFSNAP, convert.DIFFUSERS), "Its layout."
+)
+_DTYPE = flags.DEFINE_enum(
+    "dtype", None, ("float32", "float16"), "Type of the weights; by default as they are."
+)
+_COMPONENT = flags.DEFINE_enum("component", "all", tuple(_COMPONENTS), "Which network, or all.")
+_PREDICTION = flags.DEFINE_enum(
+    "prediction",
+    None,
+    ("epsilon", "v"),
+    "What the UNet predicts, where the input does not say: the original layout does not, and is "
+    "taken to mean v if its UNet is that of Stable Diffusion 2.",
+)
+_LORA = flags.DEFINE_string("lora", None, "A LoRA (.safetensors) to merge.")
+_LORA_SCALE = flags.DEFINE_float("lora_scale", 1.0, "How strongly.")
+
+
+def _convert() -> list[str]:
+    layout = _INPUT_FORMAT.value
+    if layout == "auto":
+        layout = convert.detect_format(_INPUT.value)
+    networks = _COMPONENTS[_COMPONENT.value]
+    components = convert.read(_INPUT.value, layout, networks, prediction=_PREDICTION.value)
+    if _LORA.value:
+        components = merge_lora(components, _LORA.value, _LORA_SCALE.value)
+    wants_tokenizer = _OUTPUT_FORMAT.value == convert.DIFFUSERS and TEXT_ENCODER in networks
+    convert.write(
+        components,
+        _OUTPUT.value,
+        _OUTPUT_FORMAT.value,
+        dtype=_DTYPE.value,
+        merges=fetch_merges() if wants_tokenizer else None,
+    )
+    return [f"{part.network:12}  {part.parameters:13,} parameters" for part in components]
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    try:
+        lines = _convert()
+    except (FetchError, OSError, WeightFileError, WeightMismatchError) as error:
+        sys.exit(f"convert_weights: {error}")
+    print(*lines, f"Written to {_OUTPUT.value} ({_OUTPUT_FORMAT.value})", sep="\n")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["input", "output"])
+    app.run(main)
