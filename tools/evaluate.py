@@ -74,10 +74,11 @@ def _rows(available: int, count: int) -> np.ndarray:
 
 
 def _evaluate() -> dict:
-    model, data = load_finished(_WORKDIR.value), load_unet_job(_WORKDIR.value).data
-    tokenizer = Tokenizer(
-        fetch_merges(), context_length=model.clip.text_encoder.config.context_length
-    )
+    model, job = load_finished(_WORKDIR.value), load_unet_job(_WORKDIR.value)
+    if model.clip is None:
+        raise ValueError(f"{job.clip} is a text encoder alone; scores need CLIP's image tower")
+    data = job.data
+    tokenizer = Tokenizer(fetch_merges(), context_length=model.text_encoder.config.context_length)
     everything = data.load(ALL)
     candidates = [variants[0] for variants in everything.captions]
     every = [variants[0] for variants in data.load(_SPLIT.value).captions]

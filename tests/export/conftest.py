@@ -5,8 +5,6 @@ import pytest
 
 from tfsnap.config import (
     AutoencoderConfig,
-    ClipConfig,
-    ClipImageConfig,
     ClipTextConfig,
     StageConfig,
     UNetConfig,
@@ -15,7 +13,7 @@ from tfsnap.data.fetch import fetch_merges
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.export.bundle_writer import BundleSpec, write_bundle
 from tfsnap.models.autoencoder import build_autoencoder
-from tfsnap.models.clip import build_clip
+from tfsnap.models.clip import build_text_encoder
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import build_unet
 
@@ -38,21 +36,17 @@ def latent_diffusion():
         heads=4,
         groups=8,
     )
-    clip = ClipConfig(
-        text=ClipTextConfig(context_length=12, width=32, layers=2, heads=2),
-        image=ClipImageConfig(resolution=16, patch=8, width=32, layers=1, heads=2),
-        embedding_width=16,
-    )
+    text = ClipTextConfig(context_length=12, width=32, layers=2, heads=2)
     autoencoder = AutoencoderConfig(channels=(16, 32), groups=8, resnets=1, scale=0.8)
     model = LatentDiffusion(
-        clip=build_clip(clip),
+        text_encoder=build_text_encoder(text),
         unet=build_unet(unet),
         autoencoder=build_autoencoder(autoencoder),
         schedule=NoiseSchedule(),
         prediction="v",
         resolution=(16, 24),
     )
-    for seed, network in enumerate((model.clip, model.unet, model.autoencoder)):
+    for seed, network in enumerate((model.text_encoder, model.unet, model.autoencoder)):
         randomise(network, seed)
     return model
 

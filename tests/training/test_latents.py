@@ -154,7 +154,7 @@ def test_without_embeddings_clip_reads_the_captions(networks, tmp_path):
         assert set(other) == {"moments", "tokens"}
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
-    assert cached.build()[1].text_encoder is cached.trained_clip.text_encoder
+    assert cached.build()[1].text_encoder is cached.text_encoder
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -276,6 +276,18 @@ def test_what_cannot_be_encoded_is_one_line(networks, tmp_path, pictures, monkey
     )
     with pytest.raises(ValueError, match="a value of 100000 does not fit float16: use bfloat16"):
         encode_latents(job_of(networks), tmp_path / "cache")
+
+
+def test_a_text_encoder_alone_will_do(networks, tmp_path):
+    whole = job_of(networks)
+    text = whole.text_encoder
+    save_weights(tmp_path / "text", text.variables, metadata=describe(text))
+    alone = job_of(networks, clip=str(tmp_path / "text"))
+    assert whole.trained_clip is not None and alone.trained_clip is None
+    np.testing.assert_array_equal(
+        losses(alone, tmp_path / "a", steps=2), losses(whole, tmp_path / "b", steps=2)
+    )
+    assert alone.assemble(alone.build()[0]).clip is None
 
 
 @pytest.fixture

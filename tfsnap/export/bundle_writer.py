@@ -99,7 +99,7 @@ class _Writer:
     """Fills one folder."""
 
     def __init__(self, model: LatentDiffusion, folder: pathlib.Path, spec: BundleSpec):
-        length = model.clip.text_encoder.config.context_length
+        length = model.text_encoder.config.context_length
         self._folder = folder
         self._spec = spec
         self._model = model

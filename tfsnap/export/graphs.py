@@ -40,7 +40,7 @@ class Graph:
 
 def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
     """Returns the graphs of text encoder, UNet (one evaluation) and decoder, by name."""
-    text, decoder = model.clip.text_encoder, model.autoencoder.decoder
+    text, decoder = model.text_encoder, model.autoencoder.decoder
     height, width, _ = model.latent_shape
     length = text.config.context_length
     return {

@@ -4,7 +4,7 @@ import dataclasses
 
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.autoencoder import Autoencoder
-from tfsnap.models.clip import Clip
+from tfsnap.models.clip import Clip, TextEncoder
 from tfsnap.models.unet import UNet
 
 
@@ -13,20 +13,22 @@ class LatentDiffusion:
     """A text encoder, a denoising UNet and an autoencoder that were trained for each other.
 
     Attributes:
-      clip: both towers; the text tower conditions the UNet.
+      text_encoder: conditions the UNet.
       unet: the denoiser.
       autoencoder: between pixels and latents; its config's `scale` gives latents unit variance.
       schedule: the noise schedule that the UNet was trained with.
       prediction: what the UNet's output means, "epsilon" or "v".
       resolution: height and width of the pictures, in pixels.
+      clip: both towers of which the text encoder is one, to score pictures; None if it is alone.
     """
 
-    clip: Clip
+    text_encoder: TextEncoder
     unet: UNet
     autoencoder: Autoencoder
     schedule: NoiseSchedule
     prediction: str
     resolution: tuple[int, int]
+    clip: Clip | None = None
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

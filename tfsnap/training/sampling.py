@@ -34,7 +34,7 @@ def sample_pictures(
     """
     count = len(tokens)
     every = np.concatenate([tokens, np.broadcast_to(null_tokens, tokens.shape)])
-    context = model.clip.text_encoder(tf.constant(every))  # [2N, T, C]
+    context = model.text_encoder(tf.constant(every))  # [2N, T, C]
 
     @tf.function(autograph=False)  # To convert it costs seconds, and it has nothing to convert.
     def evaluate(z: tf.Tensor, t: tf.Tensor) -> tf.Tensor:

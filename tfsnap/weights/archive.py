@@ -36,12 +36,13 @@ def describe(model: keras.Model, **about: Any) -> dict[str, Any]:
     return {"network": model.name, "config": model.config.to_dict(), **about}
 
 
-def load_trained(path: str | os.PathLike, network: str) -> Trained:
+def load_trained(path: str | os.PathLike, *networks: str) -> Trained:
     """Builds a network from a weight file and fills it.
 
     Args:
       path: a `weights.safetensors` written by the trainer, or a file of tools/convert_weights.py.
-      network: "autoencoder", "clip", "text_encoder" or "unet": what the caller expects.
+      *networks: "autoencoder", "clip", "text_encoder" or "unet": what the caller expects, one of
+        several; `model.name` tells which it is.
 
     Raises:
       WeightFileError: the file is missing, damaged, without description, or holds another network.
@@ -49,11 +50,12 @@ def load_trained(path: str | os.PathLike, network: str) -> Trained:
     """
     tensors, about = load_tensors(path)
     found = about.pop("network", None)
-    if found != network:
+    if found not in networks:
         raise WeightFileError(
-            f"{path} holds {found or 'a network that it does not describe'}; expected {network}"
+            f"{path} holds {found or 'a network that it does not describe'}; expected "
+            f"{' or '.join(networks)}"
         )
-    config_type, build = _BUILDERS[network]
+    config_type, build = _BUILDERS[found]
     model = build(config_type.from_dict(about.pop("config")))
     assign(tensors, model.variables, source=str(path))
     return Trained(model, about)

@@ -88,7 +88,7 @@ class _Encoder:
         self._dtype = dtype
         self._embeddings = embeddings
         self._moments_of = moment_encoder(job.trained_autoencoder)
-        self._context_of = tf.function(job.trained_clip.text_encoder, reduce_retracing=True)
+        self._context_of = tf.function(job.text_encoder, reduce_retracing=True)
         self._augmenter = Augmenter(job.data.augment) if augmentations > 1 else None
         self._make = {
             "moments": self._moments,
@@ -134,7 +134,7 @@ class _Encoder:
             **facts(job.data, augmentations=self._augmentations, weights=job.weights),
             "augmentations": self._augmentations,
             "variants": self._pictures.tokens.shape[1],
-            "context": [self._pictures.tokens.shape[2], job.trained_clip.config.text.width],
+            "context": [self._pictures.tokens.shape[2], job.text_encoder.config.width],
             "embeddings": self._embeddings,
             "dtype": self._dtype,
             "scale": job.trained_autoencoder.config.scale,

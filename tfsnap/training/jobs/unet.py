@@ -18,7 +18,7 @@ from tfsnap.data.shuffle import sampling_index
 from tfsnap.data.source import BatchSource
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.autoencoder import Autoencoder
-from tfsnap.models.clip import Clip
+from tfsnap.models.clip import Clip, TextEncoder
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import UNet, build_unet
 from tfsnap.objectives.denoise import Denoise
@@ -49,7 +49,7 @@ class UNetJob(Config):
 
     Attributes:
       autoencoder: weight file of the autoencoder.
-      clip: weight file of CLIP.
+      clip: weight file of CLIP, or of its text encoder alone.
       latents: folder of a cache of latents, see `tfsnap.training.jobs.encoding`. Training then
         reads neither pictures nor the autoencoder nor, if the cache has its embeddings, CLIP;
         their weight files are needed for previews only.
@@ -86,7 +86,7 @@ class UNetJob(Config):
         stored = _any(self.encoded) if self.latents else None
         ready = stored is not None and stored.condition == "context"
         objective = Denoise(
-            text_encoder=None if ready else self.trained_clip.text_encoder,
+            text_encoder=None if ready else self.text_encoder,
             schedule=NoiseSchedule(self.schedule),
             prediction=self.prediction,
             scale=stored.scale if stored else self.trained_autoencoder.config.scale,
@@ -169,6 +169,7 @@ class UNetJob(Config):
     def assemble(self, model: UNet) -> LatentDiffusion:
         """The whole text-to-image model around `model`."""
         return LatentDiffusion(
+            text_encoder=self.text_encoder,
             clip=self.trained_clip,
             unet=model,
             autoencoder=self.trained_autoencoder,
@@ -183,16 +184,27 @@ class UNetJob(Config):
         return {"autoencoder": self.autoencoder, "clip": self.clip}
 
     @functools.cached_property
-    def trained_clip(self) -> Clip:
-        """CLIP, frozen."""
-        clip = load_trained(self.clip, "clip").model
-        if clip.config.text.width != self.model.context_width:
+    def _conditioner(self) -> Clip | TextEncoder:
+        """What the weight file of CLIP holds, frozen."""
+        found = load_trained(self.clip, "clip", "text_encoder").model
+        text = found.text_encoder if isinstance(found, Clip) else found
+        if text.config.width != self.model.context_width:
             raise ValueError(
                 f"model.context_width is {self.model.context_width}, but the text encoder of "
-                f"{self.clip} is {clip.config.text.width} wide"
+                f"{self.clip} is {text.config.width} wide"
             )
-        clip.trainable = False
-        return clip
+        found.trainable = False
+        return found
+
+    @property
+    def trained_clip(self) -> Clip | None:
+        """CLIP, frozen; None where there is its text encoder only."""
+        return self._conditioner if isinstance(self._conditioner, Clip) else None
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """What conditions the UNet, frozen."""
+        return self.trained_clip.text_encoder if self.trained_clip else self._conditioner
 
     @functools.cached_property
     def trained_autoencoder(self) -> Autoencoder:
@@ -209,7 +221,7 @@ class UNetJob(Config):
         Raises:
           ValueError: the networks cannot halve the sides of a shape as often as they do.
         """
-        found = captioned_shapes(self.data, "train", self.trained_clip.config.text.context_length)
+        found = captioned_shapes(self.data, "train", self.text_encoder.config.context_length)
         side = self.trained_autoencoder.config.downsampling * self.model.downsampling
         for height, width in found:
             if height % side or width % side:
