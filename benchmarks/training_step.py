@@ -174,11 +174,12 @@ def measure(variant: str) -> Measured:
     keep_freed_memory()
     if _WORKERS.value:
         os.sched_setaffinity(0, {place_of_environment().worker})
+    # First of all: several workers must know of each other before TensorFlow does anything.
+    strategy = make_strategy("multi_worker" if _WORKERS.value > 1 else "one")
     job = job_from_dict(_CONFIG.value.to_dict())
     training = job.training.replace(**changes(variant))
     job = RandomJob(model=job.model, training=training, prediction=job.prediction)
     peak = matmul_peak()
-    strategy = make_strategy("multi_worker" if _WORKERS.value > 1 else "one")
     trainer = Trainer(job, workdir=pathlib.Path("/nonexistent"), strategy=strategy)
     seconds, together, calls = [], training.steps_per_call, trainer.calls()
     for _ in range(_STEPS.value // together + 1):
@@ -211,7 +212,8 @@ def in_process(variant: str) -> Measured | None:
         _, found, figures = line.partition(_FIGURES)  # A launcher's lines begin with a number.
         if found:
             return Measured(**json.loads(figures))
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()
+    last = next((line for line in reversed(lines) if "Error" in line), "no message")
     sys.exit(
         f"training_step: {variant or 'the config as it is'} failed ({done.returncode}): {last}"
     )

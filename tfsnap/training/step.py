@@ -124,7 +124,11 @@ class TrainStep:
 
         start = (tf.constant(1), _dense(micro(tf.constant(0))))
         _, sums = tf.while_loop(
-            lambda part, _: part < parts, add, start, maximum_iterations=parts - 1
+            lambda part, _: part < parts,
+            add,
+            start,
+            maximum_iterations=parts - 1,
+            parallel_iterations=1,  # Several at once would need the memory that this is to save.
         )
         return sums
 

@@ -247,7 +247,9 @@ class Trainer:
             return i + 1, tf.nest.map_structure(tf.add, sums, self._step(next(data), step + i))
 
         first = self._step(next(data), step)
-        _, sums = tf.while_loop(lambda i, _: i < count, add, (tf.constant(1), first))
+        _, sums = tf.while_loop(
+            lambda i, _: i < count, add, (tf.constant(1), first), parallel_iterations=1
+        )
         return tf.nest.map_structure(lambda total: total / count, sums)
 
     def _distributed(self, part_of_batches: Callable[[int, int], tf.data.Dataset]) -> Iterator:
