@@ -1,6 +1,6 @@
 """What a training step costs, and what each way of making it cheaper saves.
 
-    benchmarks/training_step.py --config=configs/emoji/unet.py:small \
+    benchmarks/training_step.py --config=configs/photos/unet.py \
       --variant= --variant=jit_compile=True --variant=precision=bfloat16,jit_compile=True
 
 trains the UNet of a config on random latents, each variant of its `training` section in a process
@@ -65,7 +65,8 @@ class Measured:
       first: seconds until the first call has returned.
       steps: seconds of a step, for each of the other calls.
       memory: largest resident memory, bytes.
-      flops: of a step, floating-point operations, as `step_flops` counts them.
+      flops: of a step: two for each multiply-accumulate, and three times the forward pass, once for
+        it and twice for its gradients.
       batch: seconds to make a batch, when nothing is trained.
     """
 
@@ -110,34 +111,13 @@ def matmul_peak() -> float:
     return 2 * _PEAK_SIDE**3 / min(seconds) / 1e9
 
 
-def step_flops(job: Any, model: Any) -> float:
-    """Three times the forward pass of a batch: one for it, two for its gradients."""
-    import tensorflow as tf
-
-    unet, batch = job.model, job.training.batch_size
-    side = _LATENT.value
-
-    @tf.function(autograph=False)
-    def forward() -> tf.Tensor:
-        return model(
-            tf.zeros([1, side, side, unet.in_channels]),
-            timesteps=tf.zeros([1], tf.int32),
-            context=tf.zeros([1, _TOKENS.value, unet.context_width]),
-        )
-
-    options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
-    options["output"] = "none"
-    graph = forward.get_concrete_function().graph
-    found = tf.compat.v1.profiler.profile(graph, options=options)
-    return 3.0 * batch * found.total_float_ops
-
-
 def measure(variant: str) -> Measured:
     """Trains with one variant, in this process."""
     import numpy as np
 
     from tfsnap.data.source import BatchSource
     from tfsnap.diffusion.schedule import NoiseSchedule
+    from tfsnap.models.profile import profile_unet
     from tfsnap.models.unet import build_unet
     from tfsnap.objectives.denoise import Denoise
     from tfsnap.training.jobs import UNetJob, job_from_dict
@@ -187,7 +167,8 @@ def measure(variant: str) -> Measured:
         float(next(calls)["loss"])
         seconds.append((time.perf_counter() - began) / together)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    flops = step_flops(job, trainer.model)
+    cost = profile_unet(job.model, latent=(_LATENT.value,) * 2, tokens=_TOKENS.value)
+    flops = 2.0 * 3 * training.batch_size * cost.macs
     return Measured(peak, seconds[0] * together, seconds[1:], memory, flops, batch_seconds(job))
 
 
@@ -214,9 +195,9 @@ def in_process(variant: str) -> Measured | None:
             return Measured(**json.loads(figures))
     lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()
     last = next((line for line in reversed(lines) if "Error" in line), "no message")
-    sys.exit(
-        f"training_step: {variant or 'the config as it is'} failed ({done.returncode}): {last}"
-    )
+    name = variant or "the config as it is"
+    print(f"training_step: {name} failed ({done.returncode}): {last}", file=sys.stderr)
+    return None
 
 
 def row(variant: str, runs: list[Measured]) -> str:

@@ -206,6 +206,14 @@ class UNetConfig(Config):
             object.__setattr__(self, "time_width", self.down[0].channels)
         self._require(self.time_width % 2 == 0, "time_width", "even")
 
+    def check_latent(self, latent: tuple[int, int]) -> None:
+        """Raises a ValueError if a latent of this height and width does not fit the network."""
+        if any(side % self.downsampling for side in latent):
+            raise ValueError(
+                f"a latent of {latent[0]} x {latent[1]} does not fit this UNet: sides must be "
+                f"multiples of {self.downsampling}"
+            )
+
     def heads_of(self, channels: int) -> int:
         """The number of heads of an attention of so many channels."""
         return self.heads if self.head_width is None else channels // self.head_width

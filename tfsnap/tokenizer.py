@@ -227,15 +227,9 @@ class Tokenizer:
         self.context_length = context_length
         self.pad_token = pad_token
         self._alphabet = _byte_alphabet()
-        merges = _read_merges(pathlib.Path(merges_path))
+        symbols, merges = read_vocabulary(merges_path)
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
-        symbols = list(self._alphabet.values())
-        self._symbols = [
-            *symbols,
-            *(symbol + _END_OF_WORD for symbol in symbols),
-            *("".join(pair) for pair in merges),
-            *_SPECIALS,
-        ]
+        self._symbols = [*symbols, *_SPECIALS]
         self._ids = {symbol: token for token, symbol in enumerate(self._symbols)}
         self._known = {special: (self._ids[special],) for special in _SPECIALS}
 
@@ -300,6 +294,26 @@ def _join(symbols: list[str], pair: tuple[str, str]) -> list[str]:
         joined.append("".join(pair) if found else symbols[i])
         i += 2 if found else 1
     return joined
+
+
+def read_vocabulary(merges_path: str | pathlib.Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """Reads CLIP's vocabulary.
+
+    Args:
+      merges_path: `bpe_simple_vocab_16e6.txt.gz`.
+
+    Returns:
+      The symbols in the order of their ids, without the start and the end token, which follow; and
+      the pairs that are merged, the first learned first.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is damaged.
+    """
+    merges = _read_merges(pathlib.Path(merges_path))
+    letters = list(_byte_alphabet().values())
+    ends = (letter + _END_OF_WORD for letter in letters)
+    return [*letters, *ends, *("".join(pair) for pair in merges)], merges
 
 
 def _read_merges(path: pathlib.Path) -> list[tuple[str, str]]:

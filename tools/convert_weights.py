@@ -19,6 +19,7 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.tokenizer import read_vocabulary
 from tfsnap.weights import convert
 from tfsnap.weights.component import AUTOENCODER, NETWORKS, TEXT_ENCODER, UNET
 from tfsnap.weights.lora import merge_lora
@@ -68,7 +69,7 @@ def _convert() -> list[str]:
         _OUTPUT.value,
         _OUTPUT_FORMAT.value,
         dtype=_DTYPE.value,
-        merges=fetch_merges() if wants_tokenizer else None,
+        vocabulary=read_vocabulary(fetch_merges()) if wants_tokenizer else None,
     )
     return [f"{part.network:12}  {part.parameters:13,} parameters" for part in components]
 

@@ -24,7 +24,7 @@ from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.export.converter import PRECISIONS, convert
 from tfsnap.export.graphs import block_graph, unet_graph
 from tfsnap.models.blocks import Block, blocks_of
-from tfsnap.models.presets import find_unet
+from tfsnap.models.presets import find_unet, parse_size
 from tfsnap.models.unet import build_unet
 from tfsnap.runtime.errors import TfsnapError
 
@@ -105,17 +105,17 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.set_verbosity(logging.WARNING)  # The converter reports every file that it writes.
     try:
-        height, width = map(int, _LATENT.value.split("x"))
+        latent = parse_size(_LATENT.value)
         unets = {name: find_unet(name) for name in _UNETS.value}
         path = pathlib.Path(_OUTPUT.value)
         wanted = [
             block
             for config in unets.values()
-            for block in blocks_of(config, latent=(height, width), tokens=_TOKENS.value).values()
+            for block in blocks_of(config, latent=latent, tokens=_TOKENS.value).values()
         ]
         table = measure(open_table(path), wanted, path)
         if _CHECK.value:
-            check(table, unets, (height, width))
+            check(table, unets, latent)
     except (LatencyError, OSError, TfsnapError, ValueError) as error:
         sys.exit(f"latency_table: {error}")
     print(f"Table: {path}, {len(table.ms)} blocks")

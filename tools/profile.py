@@ -20,7 +20,7 @@ from absl import app, flags
 sys.path.pop(0)
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.models.presets import AUTOENCODERS, UNETS, find_autoencoder, find_unet
+from tfsnap.models.presets import AUTOENCODERS, UNETS, find_autoencoder, find_unet, parse_size
 from tfsnap.models.profile import (
     NetworkCost,
     profile_decoder,
@@ -39,21 +39,14 @@ _JSON = flags.DEFINE_string("json", None, "Also write the figures to this file."
 
 def count() -> NetworkCost:
     """Counts what the flags ask for."""
-    try:
-        height, width = map(int, _LATENT.value.split("x"))
-    except ValueError as error:
-        raise ValueError(f"--latent is {_LATENT.value!r}; it must be like 64x48") from error
+    latent = parse_size(_LATENT.value)
     if _UNET.value:
-        config = find_unet(_UNET.value)
-        side = config.downsampling
-        if height % side or width % side:
-            raise ValueError(f"--latent is {_LATENT.value}; this UNet takes multiples of {side}")
-        return profile_unet(config, latent=(height, width), tokens=_TOKENS.value)
+        return profile_unet(find_unet(_UNET.value), latent=latent, tokens=_TOKENS.value)
     if _DECODER.value:
-        config = find_autoencoder(_DECODER.value)
-        return profile_decoder(config, latent=(height, width))
+        return profile_decoder(find_autoencoder(_DECODER.value), latent=latent)
     config = find_autoencoder(_ENCODER.value)
-    return profile_encoder(config, size=(height * config.downsampling, width * config.downsampling))
+    height, width = (side * config.downsampling for side in latent)
+    return profile_encoder(config, size=(height, width))
 
 
 def main(argv: list[str]) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_keras as keras
 
+from tests.small_unet import randomised_unet
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.evolve.actions import Action, apply, possible
 from tfsnap.evolve.carry import carry
@@ -50,13 +50,7 @@ def weights_of(model):
 
 @pytest.fixture(scope="module")
 def unet():
-    """Every branch of it does something."""
-    keras.utils.set_random_seed(0)
-    model = build_unet(CONFIG)
-    rng = np.random.default_rng(0)
-    for variable in model.trainable_variables:
-        variable.assign(variable + 0.1 * rng.standard_normal(variable.shape))
-    return model
+    return randomised_unet(CONFIG)
 
 
 def evaluate(model, run=None):

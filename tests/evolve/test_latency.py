@@ -4,18 +4,11 @@ import json
 
 import pytest
 
-from tfsnap.config import StageConfig, UNetConfig
+from tests.small_unet import CONFIG
+from tfsnap.config import StageConfig
 from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.models.blocks import blocks_of
 
-CONFIG = UNetConfig(
-    down=(StageConfig(8, 1, 1), StageConfig(16, 1, 0)),
-    mid=StageConfig(16, 1, 0),
-    up=(StageConfig(16, 2, 0), StageConfig(8, 2, 0)),
-    context_width=6,
-    heads=2,
-    groups=4,
-)
 AT = {"latent": (8, 8), "tokens": 5}
 
 

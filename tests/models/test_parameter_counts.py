@@ -7,27 +7,12 @@ takes seconds and no gigabytes.
 import pytest
 import tensorflow as tf
 
-from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, StageConfig, UNetConfig
+from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, UNetConfig
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_clip, build_text_encoder
+from tfsnap.models.presets import UNETS
 from tfsnap.models.unet import build_unet
 from tfsnap.weights.store import addressed
-
-SNAPFUSION = UNetConfig(  # Table 3 of the paper.
-    down=(
-        StageConfig(320, 2, 0),
-        StageConfig(640, 2, 2),
-        StageConfig(1280, 1, 2),
-        StageConfig(1280, 1, 0),
-    ),
-    mid=StageConfig(1280, 1, 1),
-    up=(
-        StageConfig(1280, 2, 0),
-        StageConfig(1280, 2, 6),
-        StageConfig(640, 3, 3),
-        StageConfig(320, 3, 0),
-    ),
-)
 
 
 def parameters(build, config):
@@ -40,7 +25,7 @@ def count(variables):
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"), [(UNetConfig(), 859_520_964), (SNAPFUSION, 759_327_364)]
+    ("config", "expected"), [(UNetConfig(), 859_520_964), (UNETS["snapfusion"], 759_327_364)]
 )
 def test_unet(config, expected):
     assert parameters(build_unet, config) == expected

@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_keras as keras
 
+from tests.small_unet import CONFIG, randomised_unet
 from tests.training.tiny_job import TRAINING, TinyJob, shared_strategy
-from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.unet import build_unet
 from tfsnap.objectives.base import Draws
@@ -17,26 +16,12 @@ from tfsnap.objectives.denoise import Denoise
 from tfsnap.objectives.robust import Robust
 from tfsnap.training.trainer import Trainer
 
-CONFIG = UNetConfig(
-    down=(StageConfig(8, 1, 1), StageConfig(16, 1, 0)),
-    mid=StageConfig(16, 1, 1),
-    up=(StageConfig(16, 2, 0), StageConfig(8, 2, 0)),
-    context_width=6,
-    heads=2,
-    groups=4,
-)
 DENOISE = Denoise(None, NoiseSchedule(), "v", scale=1.0)
 
 
 @pytest.fixture(scope="module")
 def unet():
-    """Its residual branches do something: they start at zero."""
-    keras.utils.set_random_seed(0)
-    model = build_unet(CONFIG)
-    rng = np.random.default_rng(0)
-    for variable in model.trainable_variables:
-        variable.assign(variable + 0.1 * rng.standard_normal(variable.shape))
-    return model
+    return randomised_unet(CONFIG)
 
 
 @pytest.fixture(scope="module")

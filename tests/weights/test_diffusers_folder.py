@@ -13,7 +13,7 @@ from tests.weights.references import make_scheduler, make_text_encoder, make_une
 from tfsnap.config import ClipConfig, ClipImageConfig, ClipTextConfig, StageConfig, UNetConfig
 from tfsnap.models.clip import build_clip
 from tfsnap.models.unet import build_unet
-from tfsnap.tokenizer import END_TOKEN, Tokenizer
+from tfsnap.tokenizer import END_TOKEN, Tokenizer, read_vocabulary
 from tfsnap.weights import convert
 from tfsnap.weights.archive import describe, load_trained
 from tfsnap.weights.store import save_weights
@@ -34,7 +34,7 @@ def written(tfsnap_folder, merges, tmp_path_factory):
     """The pipeline after a trip through our layout."""
     folder = tmp_path_factory.mktemp("written") / "hf"
     components = convert.read(tfsnap_folder, convert.TFSNAP)
-    convert.write(components, folder, convert.DIFFUSERS, merges=merges)
+    convert.write(components, folder, convert.DIFFUSERS, vocabulary=read_vocabulary(merges))
     return folder
 
 
@@ -102,7 +102,9 @@ def test_stable_diffusion_2_keeps_its_layout(merges, tmp_path):
     components = convert.read(folder, convert.DIFFUSERS, ["unet", "text_encoder"])
     assert components[0].about["prediction"] == "v"
     assert components[0].config.head_width == 16
-    convert.write(components, tmp_path / "out", convert.DIFFUSERS, merges=merges)
+    convert.write(
+        components, tmp_path / "out", convert.DIFFUSERS, vocabulary=read_vocabulary(merges)
+    )
     for name, kind in (("unet", UNet2DConditionModel), ("text_encoder", CLIPTextModel)):
         model, info = kind.from_pretrained(tmp_path / "out" / name, output_loading_info=True)
         assert not any(info.values()), info

@@ -59,11 +59,15 @@ def blocks_of(config: UNetConfig, *, latent: tuple[int, int], tokens: int) -> di
       latent: height and width of the latent.
       tokens: length of the text embedding.
 
+    Raises:
+      ValueError: the latent does not fit the network.
+
     Example:
       >>> blocks = blocks_of(UNetConfig(), latent=(64, 64), tokens=77)
       >>> len(blocks), len(set(blocks.values()))
       (50, 33)
     """
+    config.check_latent(latent)
     return dict(_Walk(config, latent, tokens).blocks())
 
 

@@ -74,21 +74,23 @@ def profile_unet(config: UNetConfig, *, latent: tuple[int, int], tokens: int = 7
       latent: height and width of the latent.
       tokens: length of the text embedding.
 
+    Raises:
+      ValueError: the latent does not fit the network.
+
     Example:
       >>> profile_unet(UNetConfig(), latent=(64, 64)).macs / 1e9
       401.6
     """
-
-    def call() -> tuple[tf.Tensor, keras.Model]:
-        unet = UNet(config)
-        out = unet(
+    config.check_latent(latent)
+    return profile(
+        lambda: UNet(config),
+        lambda unet: unet(
             tf.zeros([1, *latent, config.in_channels]),
             timesteps=tf.zeros([1], tf.int32),
             context=tf.zeros([1, tokens, config.context_width]),
-        )
-        return out, unet
-
-    return profile(call, depth=2)
+        ),
+        depth=2,
+    )
 
 
 def profile_decoder(config: AutoencoderConfig, *, latent: tuple[int, int]) -> NetworkCost:
@@ -98,12 +100,10 @@ def profile_decoder(config: AutoencoderConfig, *, latent: tuple[int, int]) -> Ne
       config: the autoencoder.
       latent: height and width of the latent.
     """
-
-    def call() -> tuple[tf.Tensor, keras.layers.Layer]:
-        decoder = Decoder(config, name="decoder")
-        return decoder(tf.zeros([1, *latent, config.latent_channels])), decoder
-
-    return profile(call, depth=1)
+    shape = [1, *latent, config.latent_channels]
+    return profile(
+        lambda: Decoder(config, name="decoder"), lambda decode: decode(tf.zeros(shape)), depth=1
+    )
 
 
 def profile_encoder(config: AutoencoderConfig, *, size: tuple[int, int]) -> NetworkCost:
@@ -113,27 +113,32 @@ def profile_encoder(config: AutoencoderConfig, *, size: tuple[int, int]) -> Netw
       config: the autoencoder.
       size: height and width of the picture.
     """
+    return profile(
+        lambda: Encoder(config, name="encoder"),
+        lambda encode: encode(tf.zeros([1, *size, 3]))[0],
+        depth=1,
+    )
 
-    def call() -> tuple[tf.Tensor, keras.layers.Layer]:
-        encoder = Encoder(config, name="encoder")
-        return encoder(tf.zeros([1, *size, 3]))[0], encoder
 
-    return profile(call, depth=1)
-
-
-def profile(call: Callable[[], tuple[tf.Tensor, keras.layers.Layer]], *, depth: int) -> NetworkCost:
+def profile(
+    build: Callable[[], keras.layers.Layer],
+    evaluate: Callable[[keras.layers.Layer], tf.Tensor],
+    *,
+    depth: int,
+) -> NetworkCost:
     """Counts what a network costs.
 
     Args:
-      call: builds the network, evaluates it on one example of zeros, and returns the output and the
-        network; it runs in a graph of its own, where variables take no memory.
+      build: makes the network, in a graph of its own, where variables take no memory.
+      evaluate: evaluates it on one example of zeros.
       depth: levels of layers within the network down to what counts as a block.
 
     Returns:
       The cost, block by block in the order in which they run.
     """
     with tf.Graph().as_default() as graph:
-        output, model = call()
+        model = build()
+        output = evaluate(model)
         layers = {part.name for part in model.submodules if isinstance(part, keras.layers.Layer)}
         blocks: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
         live = _live(graph, output)

@@ -173,8 +173,7 @@ class Trainer:
         with contextlib.closing(progress):
             # Without steps to do only the weights are missing: making data may be slow.
             if done < self.config.steps:
-                start = done
-                data = self._distributed(lambda i, n: self.job.batches(start, part=(i, n)))
+                data = self._batches(done)
                 with stop.deferred():
                     done = self._loop(done, data, progress, stop)
             if done < self.config.steps:
@@ -223,7 +222,7 @@ class Trainer:
         Yields:
           The mean figures of the steps of one call from Python, `steps_per_call` of them.
         """
-        data = self._distributed(lambda i, n: self.job.batches(start, part=(i, n)))
+        data = self._batches(start)
         for done in itertools.count(start, self.config.steps_per_call):
             yield self._advance(data, done)
 
@@ -251,6 +250,10 @@ class Trainer:
             lambda i, _: i < count, add, (tf.constant(1), first), parallel_iterations=1
         )
         return tf.nest.map_structure(lambda total: total / count, sums)
+
+    def _batches(self, start: int) -> Iterator:
+        """The job's batches from a step on."""
+        return self._distributed(lambda i, n: self.job.batches(start, part=(i, n)))
 
     def _distributed(self, part_of_batches: Callable[[int, int], tf.data.Dataset]) -> Iterator:
         """Gives every replica its rows; every worker makes its own part of a batch only."""

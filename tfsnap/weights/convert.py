@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from tfsnap.weights import component as parts
+from tfsnap.weights.clip_vocabulary import Vocabulary
 from tfsnap.weights.component import NETWORKS, Component, Report
 from tfsnap.weights.diffusers_folder import FOLDERS, read_diffusers, write_diffusers
 from tfsnap.weights.from_keras_cv import read_keras_cv
@@ -158,7 +159,7 @@ def write(
     layout: str,
     *,
     dtype: str | None = None,
-    merges: pathlib.Path | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> None:
     """Writes networks to a new folder, which appears once everything is in it.
 
@@ -167,7 +168,7 @@ def write(
       output: the folder; it must not exist, or be empty.
       layout: "tfsnap" or "diffusers".
       dtype: "float32", "float16" or None for the source's.
-      merges: the BPE merges, which diffusers' tokenizer files are made of.
+      vocabulary: CLIP's, which diffusers' tokenizer files are made of.
 
     Raises:
       FileExistsError: there is something at `output`.
@@ -175,7 +176,7 @@ def write(
     """
     with _new_folder(pathlib.Path(output)) as folder:
         if layout == DIFFUSERS:
-            write_diffusers(components, folder, dtype=dtype, merges=merges)
+            write_diffusers(components, folder, dtype=dtype, vocabulary=vocabulary)
         else:
             write_tfsnap(components, folder, dtype=dtype)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfsnap.config import Config
 from tfsnap.weights import diffusers_config as configs
-from tfsnap.weights.clip_vocabulary import write_tokenizer
+from tfsnap.weights.clip_vocabulary import Vocabulary, write_tokenizer
 from tfsnap.weights.component import AUTOENCODER, TEXT_ENCODER, UNET, Component, Report
 from tfsnap.weights.lazy import LazyTensor, open_safetensors, write_safetensors
 from tfsnap.weights.names import autoencoder, unet
@@ -157,7 +157,7 @@ def write_diffusers(
     folder: pathlib.Path,
     *,
     dtype: str | None,
-    merges: pathlib.Path | None,
+    vocabulary: Vocabulary | None,
 ) -> None:
     """Writes networks as diffusers loads them; all three make a whole pipeline.
 
@@ -165,7 +165,7 @@ def write_diffusers(
       components: what to write.
       folder: an empty folder.
       dtype: "float32", "float16" or None for the source's.
-      merges: the BPE merges, needed for a text encoder's tokenizer.
+      vocabulary: CLIP's, for a text encoder's tokenizer; None writes no tokenizer.
 
     Raises:
       WeightMismatchError: diffusers has no name for a part of a network; nothing is written.
@@ -181,10 +181,10 @@ def write_diffusers(
         if part.network == UNET:
             values = configs.scheduler_to_json(part.about)
             _write_json(folder / "scheduler/scheduler_config.json", values)
-        elif part.network == TEXT_ENCODER and merges is not None:
+        elif part.network == TEXT_ENCODER and vocabulary is not None:
             pad = "!" if part.about.get("pad_token") == _EXCLAMATION else "<|endoftext|>"
             length = part.config.context_length
-            write_tokenizer(folder / "tokenizer", merges, pad=pad, length=length)
+            write_tokenizer(folder / "tokenizer", vocabulary, pad=pad, length=length)
     if len(components) == len(FOLDERS):
         _write_json(folder / "model_index.json", _model_index(components))
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfsnap.weights.tensors import (
     WeightFileError as WeightFileError,  # Here too for those who load weights.
 )
-from tfsnap.weights.tensors import WeightMismatchError, load_tensors, save_tensors
+from tfsnap.weights.tensors import WeightMismatchError, listed, load_tensors, save_tensors
 
 _LISTED = 8  # How many names of each kind a mismatch lists.
 
@@ -52,12 +52,7 @@ def _differences(
             if tensors[key].shape != tuple(variables[key].shape)
         ],
     }
-    lines = []
-    for kind, names in kinds.items():
-        if names:
-            more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-            lines.append(f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{more}")
-    return lines
+    return listed(kinds, _LISTED)
 
 
 def assign(

@@ -19,6 +19,25 @@ class WeightFileError(ValueError):
     """A file is missing, truncated, or not safetensors."""
 
 
+def listed(kinds: Mapping[str, list[str]], most: int) -> list[str]:
+    """One line for each kind of difference between a file and a network that there is.
+
+    Args:
+      kinds: names by what is wrong with them.
+      most: names in a line; the others are counted.
+
+    Example:
+      >>> listed({"missing": ["a", "b", "c"], "unexpected": []}, most=2)
+      ['3 missing: a, b, and 1 more']
+    """
+    lines = []
+    for kind, names in kinds.items():
+        if names:
+            more = f", and {len(names) - most} more" if len(names) > most else ""
+            lines.append(f"{len(names)} {kind}: {', '.join(names[:most])}{more}")
+    return lines
+
+
 def save_tensors(
     path: str | os.PathLike,
     tensors: Mapping[str, np.ndarray],

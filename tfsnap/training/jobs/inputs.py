@@ -85,17 +85,20 @@ class Captioned:
 @functools.lru_cache(maxsize=2)
 def captioned(data: DataConfig, split: str, context_length: int) -> Captioned:
     """Loads a split of square pictures and tokenises its captions to `context_length` tokens."""
-    return _with_tokens(data.load(split), context_length)
+    return _with_tokens(data.load(split), _tokenizer(context_length))
 
 
 def captioned_shapes(data: DataConfig, split: str, context_length: int) -> dict[Shape, Captioned]:
     """As `captioned`, by the shape of the pictures."""
-    shapes = data.load_shapes(split)
-    return {shape: _with_tokens(shapes[shape], context_length) for shape in shapes}
+    shapes, tokenizer = data.load_shapes(split), _tokenizer(context_length)
+    return {shape: _with_tokens(examples, tokenizer) for shape, examples in shapes.items()}
 
 
-def _with_tokens(examples: Examples, context_length: int) -> Captioned:
-    tokenizer = Tokenizer(fetch_merges(), context_length=context_length)
+def _tokenizer(context_length: int) -> Tokenizer:
+    return Tokenizer(fetch_merges(), context_length=context_length)
+
+
+def _with_tokens(examples: Examples, tokenizer: Tokenizer) -> Captioned:
     tokens = tokenize_captions(examples, tokenizer)
     return Captioned(examples, tokens, tokenizer([""])[0], tokenizer)
 

@@ -28,21 +28,10 @@ def _encoder(config: AutoencoderConfig) -> Iterator[Row]:
     channels, last = config.channels[0], len(config.channels) - 1
     yield from _same("encoder.conv_in", (3, channels, 3))
     for i, width in enumerate(config.channels):
-        for j in range(config.resnets):
-            yield from _resnet(
-                f"encoder.down.{i}.resnets.{j}",
-                f"encoder.down_blocks.{i}.resnets.{j}",
-                f"encoder.down.{i}.block.{j}",
-                (channels, width),
-            )
-            channels = width
-        if i < last:
-            yield from convolution(
-                f"encoder.down.{i}.downsample.conv",
-                f"encoder.down_blocks.{i}.downsamplers.0.conv",
-                f"encoder.down.{i}.downsample.conv",
-                (channels, channels, 3),
-            )
+        names = (f"encoder.down.{i}", f"encoder.down_blocks.{i}", f"encoder.down.{i}")
+        resample = "downsample" if i < last else None
+        yield from _stage(names, (channels, width), config.resnets, resample)
+        channels = width
     yield from _middle("encoder", channels)
     yield from norm("encoder.norm_out", "encoder.conv_norm_out", "encoder.norm_out", channels)
     yield from _same("encoder.conv_out", (channels, 2 * config.latent_channels, 3))
@@ -54,24 +43,31 @@ def _decoder(config: AutoencoderConfig) -> Iterator[Row]:
     yield from _same("decoder.conv_in", (config.latent_channels, channels, 3))
     yield from _middle("decoder", channels)
     for i, width in enumerate(widths):
-        level = last - i  # The original counts the decoder's stages from the pixels.
-        for j in range(config.resnets + 1):
-            yield from _resnet(
-                f"decoder.up.{i}.resnets.{j}",
-                f"decoder.up_blocks.{i}.resnets.{j}",
-                f"decoder.up.{level}.block.{j}",
-                (channels, width),
-            )
-            channels = width
-        if i < last:
-            yield from convolution(
-                f"decoder.up.{i}.upsample.conv",
-                f"decoder.up_blocks.{i}.upsamplers.0.conv",
-                f"decoder.up.{level}.upsample.conv",
-                (channels, channels, 3),
-            )
+        # The original counts the decoder's stages from the pixels.
+        names = (f"decoder.up.{i}", f"decoder.up_blocks.{i}", f"decoder.up.{last - i}")
+        resample = "upsample" if i < last else None
+        yield from _stage(names, (channels, width), config.resnets + 1, resample)
+        channels = width
     yield from norm("decoder.norm_out", "decoder.conv_norm_out", "decoder.norm_out", channels)
     yield from _same("decoder.conv_out", (channels, 3, 3))
+
+
+def _stage(
+    names: tuple[str, str, str], channels: tuple[int, int], resnets: int, resample: str | None
+) -> Iterator[Row]:
+    """ResNets, of which the first goes from and to `channels`, then "downsample" or "upsample"."""
+    ours, hf, ldm = names
+    inward, width = channels
+    for j in range(resnets):
+        blocks = (f"{ours}.resnets.{j}", f"{hf}.resnets.{j}", f"{ldm}.block.{j}")
+        yield from _resnet(*blocks, (width if j else inward, width))
+    if resample:
+        yield from convolution(
+            f"{ours}.{resample}.conv",
+            f"{hf}.{resample}rs.0.conv",
+            f"{ldm}.{resample}.conv",
+            (width, width, 3),
+        )
 
 
 def _same(name: str, channels: tuple[int, int, int]) -> list[Row]:

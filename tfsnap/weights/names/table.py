@@ -1,11 +1,12 @@
 """A row of a name table, and the comparison of a file with a table."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
 from tfsnap.weights.lazy import LazyTensor
+from tfsnap.weights.tensors import listed
 
 _LISTED = 12  # How many names of each kind a mismatch lists.
 
@@ -136,15 +137,8 @@ def match(
         row.address: tensor.map(row.shape, row.from_torch) if torch else tensor
         for _, row, tensor in shared
     }
-    return tensors, list(_lines(kinds))
+    return tensors, listed(kinds, _LISTED)
 
 
 def _expected(row: Row, torch: bool) -> tuple[int, ...]:
     return row.torch_shape if torch else row.shape
-
-
-def _lines(kinds: Mapping[str, list[str]]) -> Iterator[str]:
-    for kind, names in kinds.items():
-        if names:
-            more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-            yield f"{len(names)} {kind}: {', '.join(names[:_LISTED])}{more}"
