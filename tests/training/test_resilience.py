@@ -120,7 +120,8 @@ def test_a_run_killed_at_twenty_moments_ends_with_the_same_weights(nursery, undi
     moments = random.Random(0)
     killed = 0
     for kill in range(KILLS):
-        run = Run(nursery, tmp_path, *LONG)
+        # At most 0.25 s / 0.02 s = 13 steps a run, so that 20 runs are over on no machine.
+        run = Run(nursery, tmp_path, *LONG, "--slow=0.02")
         if kill % 5:  # Else while it starts.
             run.wait_for_a_step()
         time.sleep(moments.uniform(0.0, 0.25))
