@@ -26,7 +26,17 @@ ALLOWED = {
     "bench": ["runtime"],
     "export": ["models", "weights", "diffusion", "tokenizer", "runtime"],
     "evolve": ["training", "metrics", "models", "weights", "bench"],
-    "cli": ["runtime", "bench"],
+    "pretrained": [
+        "training",
+        "export",
+        "models",
+        "weights",
+        "data",
+        "diffusion",
+        "tokenizer",
+        "runtime",
+    ],
+    "cli": ["runtime", "bench", "pretrained"],
 }
 MAX_LINES = 500
 

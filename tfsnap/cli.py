@@ -1,6 +1,7 @@
 """The command `tfsnap`: generate pictures from a bundle, and measure it.
 
     tfsnap generate --bundle=emoji-demo --prompt="purple heart, noto style" --output=heart.png
+    tfsnap generate --weights=sd15 --prompt="a lighthouse" --sampler=dpmpp_2m --output=light.png
     tfsnap benchmark --bundle=emoji-demo --threads=2 --json=latency.json
 
 tools/generate.py and tools/benchmark.py are the same commands. Flags are read with argparse because
@@ -11,6 +12,7 @@ non-zero exit.
 import argparse
 import contextlib
 import math
+import os
 import pathlib
 import sys
 import time
@@ -48,33 +50,66 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    from tfsnap.runtime import TextToImage
-    from tfsnap.runtime.output import picture_format, require_writable, write_picture
+    from tfsnap.runtime.output import picture_format, read_picture, require_writable, write_picture
 
-    prompts = arguments.prompt
+    prompts = [p for p in arguments.prompt for _ in range(arguments.images_per_prompt)]
     one_file = _INDEX not in arguments.output
     names = [arguments.output.replace(_INDEX, str(i)) for i in range(len(prompts))]
     paths = [pathlib.Path(name) for name in (names[:1] if one_file else names)]
     for path in paths:
         require_writable(path)
         picture_format(path)
-    model = TextToImage(
-        arguments.bundle, threads=arguments.threads, interpreter=arguments.interpreter
-    )
+    sources = {
+        name: read_picture(path)
+        for name in ("image", "mask")
+        if (path := getattr(arguments, name)) is not None
+    }
+    model = _load(arguments)
     with _Progress(len(prompts)) as progress:
         pictures = model(
-            prompts,
+            arguments.prompt,
             negative_prompt=arguments.negative_prompt,
+            images_per_prompt=arguments.images_per_prompt,
             steps=arguments.steps,
             guidance=arguments.guidance,
+            sampler=arguments.sampler,
             seed=arguments.seed,
+            strength=arguments.strength,
             callback=progress.step,
+            **sources,
         )
     if one_file and len(prompts) > 1:
         pictures = [_labelled(pictures, prompts)]
     for path, picture in zip(paths, pictures, strict=True):
         write_picture(path, picture)
         print(path)
+
+
+def _load(arguments: argparse.Namespace) -> Any:
+    """The pipeline that the flags name."""
+    from tfsnap.runtime import RequestError, TextToImage
+
+    if arguments.weights is None:
+        model = TextToImage(
+            arguments.bundle, threads=arguments.threads, interpreter=arguments.interpreter
+        )
+        height, width, _ = model.components.image_shape
+        asked = arguments.height or height, arguments.width or width
+        if asked != (height, width):
+            raise RequestError(
+                f"The bundle draws {height} x {width} pixels, not {asked[0]} x {asked[1]}: leave "
+                "out --height and --width, or use --weights"
+            )
+        return model
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Else TensorFlow greets everyone.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    try:
+        from tfsnap.pretrained import load_pipeline
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            f"{error.name} is not installed, which --weights needs: pip install 'tfsnap[train]'"
+        ) from error
+    return load_pipeline(arguments.weights, height=arguments.height, width=arguments.width)
 
 
 def _labelled(pictures: Sequence[Any], prompts: Sequence[str]) -> Any:
@@ -147,10 +182,29 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     generate = commands.add_parser("generate", help="write pictures", allow_abbrev=False)
     generate.set_defaults(run=_generate)
+    source = generate.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bundle", help="folder or zip of a bundle")
+    source.add_argument(
+        "--weights",
+        help="folder of tools/convert_weights.py, or workdir of a UNet; runs the Keras model",
+    )
     _add_common_flags(generate)
     generate.add_argument("--prompt", action="append", required=True, help="may be repeated")
     generate.add_argument("--negative_prompt", default="", help="what to steer away from")
     generate.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    generate.add_argument(
+        "--images_per_prompt", type=_positive, default=1, help="with the seeds that follow"
+    )
+    generate.add_argument(
+        "--sampler", help="ddim, dpmpp_2m, dpmpp_2m_karras, euler, euler_ancestral, lcm or pndm"
+    )
+    generate.add_argument("--image", help="a picture to start from")
+    generate.add_argument("--mask", help="white where the picture is to be repainted")
+    generate.add_argument(
+        "--strength", type=float, help="how much of it is redone; default: 0.8, with a mask 1"
+    )
+    generate.add_argument("--height", type=_positive, help="in pixels; with --weights")
+    generate.add_argument("--width", type=_positive, help="in pixels; with --weights")
     generate.add_argument(
         "--output",
         required=True,
@@ -159,6 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark = commands.add_parser("benchmark", help="measure latency", allow_abbrev=False)
     benchmark.set_defaults(run=_benchmark)
+    benchmark.add_argument("--bundle", required=True, help="folder or zip of a bundle")
     _add_common_flags(benchmark)
     benchmark.add_argument("--prompt", default="a picture", help="default: %(default)s")
     for name, default, meaning in (
@@ -174,13 +229,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_common_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bundle", required=True, help="folder or zip of a bundle")
-    parser.add_argument("--steps", type=int, help="default: the bundle's")
-    parser.add_argument("--guidance", type=float, help="1 is none; default: the bundle's")
+    parser.add_argument("--steps", type=int, help="default: the model's")
+    parser.add_argument("--guidance", type=float, help="1 is none; default: the model's")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument(
         "--interpreter", help="ai_edge_litert or tflite_runtime; default: what is installed"
     )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.export.bundle_writer import BundleSpec, write_bundle
 from tfsnap.export.converter import PRECISIONS
 from tfsnap.runtime.errors import TfsnapError
+from tfsnap.runtime.manifest import SAMPLERS
 from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
@@ -25,9 +26,13 @@ _PROMPT = flags.DEFINE_string(
     "prompt", "red apple, noto style", "What goldens and the parity check generate."
 )
 _STEPS = flags.DEFINE_integer("steps", 25, "The bundle's default number of steps.")
+_SAMPLER = flags.DEFINE_enum("sampler", "ddim", SAMPLERS, "The bundle's default sampler.")
 _GUIDANCE = flags.DEFINE_float("guidance", 4.0, "The bundle's default guidance scale.")
 _MIN_PSNR = flags.DEFINE_float(
     "min_psnr", None, "Parity that each network must reach, in dB; by default the precision's."
+)
+_ENCODER = flags.DEFINE_bool(
+    "encoder", False, "Add the encoder of pictures, for generating from a picture."
 )
 
 
@@ -41,9 +46,11 @@ def main(argv: list[str]) -> None:
             precision=_PRECISION.value,
             merges=fetch_merges(),
             prompt=_PROMPT.value,
+            sampler=_SAMPLER.value,
             steps=_STEPS.value,
             guidance=_GUIDANCE.value,
             min_psnr_db=_MIN_PSNR.value,
+            encoder=_ENCODER.value,
         )
         manifest = write_bundle(load_finished(_WORKDIR.value), _OUTPUT.value, spec)
     except (

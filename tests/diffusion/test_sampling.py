@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from tfsnap.diffusion import sampling
+from tfsnap.diffusion.denoiser import Denoiser
 from tfsnap.diffusion.guidance import guide
+from tfsnap.diffusion.paths import Spacing, spaced_path
 from tfsnap.diffusion.process import add_noise, from_epsilon, from_velocity, interpret, velocity
-from tfsnap.diffusion.sampling import ddim
-from tfsnap.diffusion.schedule import NoiseSchedule, spaced_timesteps
+from tfsnap.diffusion.schedule import NoiseSchedule
 
 SCHEDULE = NoiseSchedule()
 DEVIATION = 0.5  # Data is normal with this standard deviation and mean 1.
@@ -15,14 +17,13 @@ MEAN = 1.0
 
 def perfect(z, t):
     """E[eps | z_t] for normal data."""
-    alpha, sigma = SCHEDULE.alpha(t), SCHEDULE.sigma(t)
-    variance = (alpha * DEVIATION) ** 2 + sigma**2
-    return from_epsilon(z_t=z, eps=sigma * (z - alpha * MEAN) / variance, alpha=alpha, sigma=sigma)
+    alpha, sigma = SCHEDULE.alpha(int(t)), SCHEDULE.sigma(int(t))
+    return sigma * (z - alpha * MEAN) / ((alpha * DEVIATION) ** 2 + sigma**2)
 
 
-def sample(steps, z):
-    times = spaced_timesteps(steps=1000, sampling_steps=steps)
-    return ddim(perfect, z, timesteps=times, schedule=SCHEDULE)
+def sample(steps, z, **options):
+    path = spaced_path(SCHEDULE, steps, Spacing())
+    return sampling.sample(sampling.ddim, Denoiser(perfect, "epsilon"), z, path=path, **options)
 
 
 def test_ddim_converges_to_the_flow_of_normal_data():
@@ -37,7 +38,8 @@ def test_ddim_converges_to_the_flow_of_normal_data():
 
 def test_a_single_step_is_the_posterior_mean():
     z = np.array([0.3])
-    np.testing.assert_allclose(sample(1, z), perfect(z, 999).x)
+    x = (z - SCHEDULE.sigma(999) * perfect(z, 999)) / SCHEDULE.alpha(999)
+    np.testing.assert_allclose(sample(1, z), x)
 
 
 def test_predictions_are_three_ways_of_writing_one_estimate():
@@ -67,13 +69,20 @@ def test_guidance_extrapolates_from_the_unconditional():
 
 def test_callback_hears_of_every_step():
     heard = []
-    times = spaced_timesteps(steps=1000, sampling_steps=3)
-    z = ddim(
-        perfect,
-        np.ones(2),
-        timesteps=times,
-        schedule=SCHEDULE,
-        callback=lambda done, steps, latent: heard.append((done, steps, latent)),
-    )
+    z = sample(3, np.ones(2), callback=lambda done, steps, z: heard.append((done, steps, z)))
     assert [(done, steps) for done, steps, _ in heard] == [(1, 3), (2, 3), (3, 3)]
     np.testing.assert_array_equal(heard[-1][2], z)
+
+
+def test_what_is_projected_is_gone_on_with():
+    places = []
+
+    def project(z, point):
+        places.append(point.t)
+        return z + 1.0 if point.t == -1 else z * 0.0
+
+    z = sample(3, np.ones(2), project=project)
+    last = SCHEDULE.point(332)  # 1000 - 2 / 3 of 1000, less one.
+    expected = perfect(np.zeros(2), 332)
+    np.testing.assert_allclose(z, -last.sigma * expected / last.alpha + 1.0)
+    assert places == [666, 332, -1]

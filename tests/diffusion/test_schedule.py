@@ -3,7 +3,8 @@ import pytest
 from keras_cv.src.models.stable_diffusion.constants import _ALPHAS_CUMPROD
 
 from tfsnap.config import ScheduleConfig
-from tfsnap.diffusion.schedule import NoiseSchedule, spaced_timesteps
+from tfsnap.diffusion.paths import spaced_timesteps
+from tfsnap.diffusion.schedule import NoiseSchedule
 
 
 def test_schedule_is_stable_diffusions():
@@ -51,3 +52,26 @@ def test_bad_spacing_is_explained():
         spaced_timesteps(steps=1000, sampling_steps=4, spacing="karras")
     with pytest.raises(ValueError, match="beta_end is 1.5"):
         ScheduleConfig(beta_end=1.5)
+
+
+def test_points_lie_on_the_schedule_and_between_its_steps():
+    schedule = NoiseSchedule()
+    for t in (0, 1, 500, 999):
+        point = schedule.point(t)
+        np.testing.assert_allclose(point, (t, schedule.alpha(t), schedule.sigma(t)), rtol=1e-12)
+    between = schedule.point(500.25)
+    expected = 0.75 * schedule.point(500).ratio + 0.25 * schedule.point(501).ratio
+    assert between.ratio == pytest.approx(expected)
+    assert between.alpha**2 + between.sigma**2 == pytest.approx(1.0)
+    assert schedule.point(-1) == (-1, 1.0, 0.0)
+    assert schedule.point_of_ratio(schedule.point(321).ratio).t == 321
+    for t in (-2, -0.5, 999.5, 1000):
+        with pytest.raises(ValueError, match="is not on a schedule of 1000 steps"):
+            schedule.point(t)
+
+
+def test_leading_times_that_would_pass_the_noisiest_step_are_refused():
+    times = spaced_timesteps(steps=1000, sampling_steps=10, spacing="leading", offset=1)
+    assert list(times[:2]) == [901, 801]
+    with pytest.raises(ValueError, match="steps is 1000; leading times with an offset of 1"):
+        spaced_timesteps(steps=1000, sampling_steps=1000, spacing="leading", offset=1)

@@ -12,6 +12,7 @@ from tfsnap.export.delegate import check_on_gpu
 from tfsnap.export.keras_components import keras_pipeline, settings_of
 from tfsnap.export.parity import ParityError, psnr_db
 from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.settings import Sampler
 from tfsnap.runtime.text_to_image import TextToImage
 from tfsnap.training.sampling import sample_pictures
 
@@ -21,7 +22,7 @@ PROMPT = "thumbs up, dark skin tone"
 @pytest.mark.parametrize(("precision", "threshold"), [("fp16", 50.0), ("int8", 25.0)])
 def test_a_bundle_draws_what_keras_draws(latent_diffusion, bundles, precision, threshold):
     pipeline = TextToImage(bundles[precision])
-    settings = settings_of(latent_diffusion, steps=3, guidance=2.0)
+    settings = settings_of(latent_diffusion, guidance=2.0, sampler=Sampler(steps=3))
     reference = keras_pipeline(latent_diffusion, pipeline.tokenizer, settings)
     (ours,) = pipeline.generate([PROMPT], seed=5)
     (keras,) = reference.generate([PROMPT], seed=5)
@@ -34,7 +35,7 @@ def test_a_bundle_draws_what_keras_draws(latent_diffusion, bundles, precision, t
 
 def test_batched_sampling_equals_the_pipeline(latent_diffusion, bundles):
     tokenizer = TextToImage(bundles["fp16"]).tokenizer
-    settings = settings_of(latent_diffusion, steps=3, guidance=2.0)
+    settings = settings_of(latent_diffusion, guidance=2.0, sampler=Sampler(steps=3))
     reference = keras_pipeline(latent_diffusion, tokenizer, settings)
     alone = [reference.generate([PROMPT], seed=seed)[0] for seed in (1, 2)]
     together = sample_pictures(

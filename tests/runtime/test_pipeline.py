@@ -16,7 +16,7 @@ from tfsnap.runtime import (
     RequestError,
 )
 from tfsnap.runtime.philox import normal
-from tfsnap.runtime.pipeline import to_picture
+from tfsnap.runtime.pictures import to_picture
 from tfsnap.runtime.settings import Guidance, Latent, Sampler, Settings, TimeFeatures
 from tfsnap.runtime.time_features import time_features
 

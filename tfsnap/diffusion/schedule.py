@@ -2,10 +2,32 @@
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
 from tfsnap.config import ScheduleConfig
+
+END = -1  # The time at which there is no noise.
+
+
+class Point(NamedTuple):
+    """A place between data and noise, in Python floats, so that float32 latents stay float32.
+
+    Attributes:
+      t: time in training steps, what the network is told; it may lie between two of them.
+      alpha: signal amplitude.
+      sigma: noise amplitude; alpha^2 + sigma^2 = 1.
+    """
+
+    t: float
+    alpha: float
+    sigma: float
+
+    @property
+    def ratio(self) -> float:
+        """sigma / alpha, the noise level of Karras et al. 2022 (arXiv 2206.00364)."""
+        return self.sigma / self.alpha
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,35 +75,33 @@ class NoiseSchedule:
         with np.errstate(divide="ignore"):
             return 2.0 * (np.log(self.alpha(t)) - np.log(self.sigma(t)))
 
+    @functools.cached_property
+    def ratios(self) -> np.ndarray:
+        """sigma_t / alpha_t for t = 0 .. steps - 1: float64, rising."""
+        times = np.arange(self.steps)
+        return self.sigma(times) / self.alpha(times)
 
-def spaced_timesteps(*, steps: int, sampling_steps: int, spacing: str = "trailing") -> np.ndarray:
-    """Chooses the training steps at which a sampler evaluates the network.
+    def point(self, t: float) -> Point:
+        """The point at time `t`, an integer or, by interpolating sigma / alpha, one between two.
 
-    Args:
-      steps: number of training steps of the schedule.
-      sampling_steps: number of network evaluations, 1 .. steps.
-      spacing: "trailing" starts at the noisiest step, steps - 1; "leading" starts at
-        steps - steps // sampling_steps; "linspace" includes both ends.
+        Raises:
+          ValueError: `t` is none of the schedule's.
+        """
+        if not END <= t <= self.steps - 1 or END < t < 0:
+            raise ValueError(f"time {t} is not on a schedule of {self.steps} steps")
+        if t == END:
+            return Point(END, 1.0, 0.0)
+        return self.point_of_ratio(float(np.interp(t, np.arange(self.steps), self.ratios)), t=t)
 
-    Returns:
-      int64 [sampling_steps], strictly falling.
+    def point_of_ratio(self, ratio: float, *, t: float | None = None) -> Point:
+        """The point at which sigma / alpha is `ratio`.
 
-    Raises:
-      ValueError: `sampling_steps` is out of range or `spacing` is unknown.
-
-    Reference: Lin et al. 2023 (arXiv 2305.08891), table 2.
-    """
-    if not 1 <= sampling_steps <= steps:
-        raise ValueError(f"steps is {sampling_steps}; it must be between 1 and {steps}")
-    # Spelled out: np.arange with a step and np.linspace accumulate rounding errors, and other
-    # languages must choose the same steps.
-    rank = np.arange(sampling_steps)
-    if spacing == "trailing":
-        times = np.round(steps - rank * steps / sampling_steps) - 1
-    elif spacing == "leading":
-        times = (rank * (steps // sampling_steps))[::-1]
-    elif spacing == "linspace":
-        times = np.round(rank * (steps - 1) / max(sampling_steps - 1, 1))[::-1]
-    else:
-        raise ValueError(f"spacing is {spacing!r}; it must be trailing, leading or linspace")
-    return times.astype(np.int64)
+        Args:
+          ratio: positive.
+          t: what the network is told there; by default the nearest training step, in the sense that
+            log(sigma / alpha) is linear between two.
+        """
+        if t is None:
+            t = np.round(np.interp(np.log(ratio), np.log(self.ratios), np.arange(self.steps)))
+        alpha = (1.0 + ratio**2) ** -0.5
+        return Point(float(t), alpha, ratio * alpha)

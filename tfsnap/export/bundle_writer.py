@@ -9,18 +9,21 @@ import pathlib
 import shutil
 import tempfile
 
+import numpy as np
 import tensorflow as tf
 
 from tfsnap import __version__
 from tfsnap.export.converter import convert
-from tfsnap.export.graphs import Graph
-from tfsnap.export.keras_components import keras_pipeline, settings_of
+from tfsnap.export.graphs import Graph, component_graphs
+from tfsnap.export.keras_components import RecordingComponents, settings_of
 from tfsnap.export.parity import THRESHOLDS_DB, check_parity
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.components import TFLiteComponents
+from tfsnap.runtime.components import Components, TFLiteComponents
 from tfsnap.runtime.interpreter import Network, load
 from tfsnap.runtime.manifest import (
+    COMPONENTS,
+    ENCODER,
     MANIFEST,
     Component,
     Goldens,
@@ -28,8 +31,8 @@ from tfsnap.runtime.manifest import (
     Parity,
     TokenizerFile,
 )
-from tfsnap.runtime.pipeline import Pipeline
-from tfsnap.runtime.settings import Settings
+from tfsnap.runtime.pipeline import Generated, Pipeline
+from tfsnap.runtime.settings import Sampler, Settings
 from tfsnap.tokenizer import Tokenizer
 from tfsnap.weights.store import save_tensors
 
@@ -47,18 +50,22 @@ class BundleSpec:
       precision: "fp16" or "int8".
       merges: CLIP's BPE merges, which become part of the bundle.
       prompt: what the goldens and the parity check generate.
+      sampler: default sampler.
       steps: default number of steps.
       guidance: default guidance scale.
       min_psnr_db: parity to reach; None means the precision's `THRESHOLDS_DB`.
+      encoder: whether the bundle gets the encoder of pictures, to start from one.
     """
 
     name: str
     precision: str
     merges: pathlib.Path
     prompt: str
+    sampler: str = "ddim"
     steps: int = 25
     guidance: float = 4.0
     min_psnr_db: float | None = None
+    encoder: bool = False
 
 
 def write_bundle(model: LatentDiffusion, output: str | os.PathLike, spec: BundleSpec) -> Manifest:
@@ -103,15 +110,19 @@ class _Writer:
         self._folder = folder
         self._spec = spec
         self._model = model
-        self._settings: Settings = settings_of(model, steps=spec.steps, guidance=spec.guidance)
+        sampler = Sampler(default=spec.sampler, steps=spec.steps)
+        self._settings: Settings = settings_of(model, guidance=spec.guidance, sampler=sampler)
         self._tokenizer = Tokenizer(spec.merges, context_length=length)
-        self._reference = keras_pipeline(model, self._tokenizer, self._settings)
+        graphs = component_graphs(model)
+        names = (*COMPONENTS, ENCODER) if spec.encoder else COMPONENTS
+        self._graphs = {name: graphs[name] for name in names}
+        self._reference = RecordingComponents(graphs)
 
     def write(self) -> Manifest:
         spec = self._spec
-        self._generate(self._reference)  # Records the calls that parity is checked on.
+        self._record()
         networks, components = {}, {}
-        for name, graph in self._reference.components.graphs.items():
+        for name, graph in self._graphs.items():
             networks[name], components[name] = self._write_component(graph)
         tokenizer = f"tokenizer/{spec.merges.name}"
         (self._folder / "tokenizer").mkdir()
@@ -126,14 +137,14 @@ class _Writer:
                 context_length=self._tokenizer.context_length,
                 pad_token=self._tokenizer.pad_token,
             ),
-            goldens=self._write_goldens(TFLiteComponents(**networks)),
+            goldens=self._write_goldens({name: networks[name] for name in COMPONENTS}),
             provenance={
                 "tfsnap": __version__,
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "converter": f"tf.lite of TensorFlow {tf.__version__}",
                 "parameters": {
                     name: sum(v.shape.num_elements() for v in graph.weights)
-                    for name, graph in self._reference.components.graphs.items()
+                    for name, graph in self._graphs.items()
                 },
             },
             **vars(self._settings),
@@ -142,7 +153,14 @@ class _Writer:
         Bundle.open(self._folder)  # What was written must be what a reader accepts.
         return manifest
 
-    def _generate(self, pipeline: Pipeline) -> tuple:
+    def _record(self) -> None:
+        """Makes the calls that parity is checked on."""
+        result = self._generate(self._reference)
+        if self._spec.encoder:
+            self._reference.encode_image(np.clip(result.image, -1.0, 1.0))
+
+    def _generate(self, components: Components) -> Generated:
+        pipeline = Pipeline(components, tokenizer=self._tokenizer, settings=self._settings)
         (result,) = pipeline.generate([self._spec.prompt], steps=_GOLDEN_STEPS, seed=_GOLDEN_SEED)
         return result
 
@@ -156,7 +174,7 @@ class _Writer:
         psnr = check_parity(
             graph.name,
             network,
-            self._reference.components.calls[graph.name],
+            self._reference.calls[graph.name],
             threshold_db=threshold,
         )
         file = f"{graph.name}.tflite"
@@ -170,11 +188,10 @@ class _Writer:
             parity=Parity(psnr_db=round(psnr, 2), threshold_db=threshold),
         )
 
-    def _write_goldens(self, components: TFLiteComponents) -> Goldens:
+    def _write_goldens(self, networks: dict[str, Network]) -> Goldens:
         """One picture of the converted networks, for readers in other languages to repeat."""
-        pipeline = Pipeline(components, tokenizer=self._tokenizer, settings=self._settings)
         path = self._folder / _GOLDENS
-        save_tensors(path, self._generate(pipeline)._asdict())
+        save_tensors(path, self._generate(TFLiteComponents(**networks))._asdict())
         return Goldens(
             file=_GOLDENS,
             sha256=_sha256(path),

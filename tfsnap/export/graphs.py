@@ -1,4 +1,4 @@
-"""The three graphs of a bundle, traced from Keras models: batch 1, static shapes."""
+"""The graphs of a bundle, traced from Keras models: batch 1, static shapes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class Graph:
     """One component of a bundle.
 
     Attributes:
-      name: "text_encoder", "unet" or "decoder".
+      name: "text_encoder", "unet", "decoder" or "encoder".
       function: named tensors to a dict of named tensors, a `tf.function`.
       inputs: shape and type of each argument.
       weights: the variables that the function reads.
@@ -39,8 +39,15 @@ class Graph:
 
 
 def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
-    """Returns the graphs of text encoder, UNet (one evaluation) and decoder, by name."""
-    text, decoder = model.text_encoder, model.autoencoder.decoder
+    """Returns the graphs of text encoder, UNet (one evaluation), decoder and encoder, by name.
+
+    The encoder returns the mean latent, not yet scaled.
+    """
+    text, decoder, encoder = (
+        model.text_encoder,
+        model.autoencoder.decoder,
+        model.autoencoder.encoder,
+    )
     height, width, _ = model.latent_shape
     length = text.config.context_length
     return {
@@ -56,6 +63,12 @@ def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
             lambda latent: {"image": decoder(latent)},
             {"latent": ([1, *model.latent_shape], tf.float32)},
             decoder,
+        ),
+        "encoder": _graph(
+            "encoder",
+            lambda image: {"latent": encoder(image)[0]},
+            {"image": ([1, *model.resolution, 3], tf.float32)},
+            encoder,
         ),
     }
 

@@ -13,18 +13,15 @@ Call = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # Named inputs, name
 
 
 class KerasComponents:
-    """Implements `tfsnap.runtime.components.Components` in float32 and records every call.
+    """Implements `tfsnap.runtime.components.Components` in float32.
 
     Args:
       graphs: from `component_graphs`.
-
-    Attributes:
-      calls: inputs and outputs of every evaluation so far, by component.
     """
 
     def __init__(self, graphs: dict[str, Graph]):
         self.graphs = graphs
-        self.calls: dict[str, list[Call]] = {name: [] for name in graphs}
+        self.image_shape = tuple(graphs["encoder"].inputs["image"].shape[1:])
 
     def encode_text(self, tokens: np.ndarray) -> np.ndarray:
         return self._run("text_encoder", tokens=tokens)["context"]
@@ -38,25 +35,43 @@ class KerasComponents:
     def decode(self, latent: np.ndarray) -> np.ndarray:
         return self._run("decoder", latent=latent)["image"]
 
+    def encode_image(self, image: np.ndarray) -> np.ndarray:
+        return self._run("encoder", image=image)["latent"]
+
     def _run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = self.graphs[name].run(**inputs)
+        return self.graphs[name].run(**inputs)
+
+
+class RecordingComponents(KerasComponents):
+    """Keeps what every network was given and returned, to compare conversions with.
+
+    Attributes:
+      calls: inputs and outputs of every evaluation so far, by component.
+    """
+
+    def __init__(self, graphs: dict[str, Graph]):
+        super().__init__(graphs)
+        self.calls: dict[str, list[Call]] = {name: [] for name in graphs}
+
+    def _run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = super()._run(name, **inputs)
         self.calls[name].append((inputs, outputs))
         return outputs
 
 
-def settings_of(model: LatentDiffusion, *, steps: int, guidance: float) -> Settings:
-    """What a sampler must know about `model`, with defaults for steps and guidance."""
+def settings_of(model: LatentDiffusion, *, guidance: float, sampler: Sampler) -> Settings:
+    """What a sampler must know about `model`, with defaults for guidance and sampling."""
     return Settings(
         schedule=model.schedule.config,
         prediction=model.prediction,
         time_features=TimeFeatures(width=model.unet.config.time_width, max_period=MAX_PERIOD),
         latent=Latent(shape=model.latent_shape, scale=model.autoencoder.config.scale),
         guidance=Guidance(baked_in=False, default=guidance),
-        sampler=Sampler(steps=steps),
+        sampler=sampler,
     )
 
 
 def keras_pipeline(model: LatentDiffusion, tokenizer: Tokenizer, settings: Settings) -> Pipeline:
-    """The runtime's pipeline on Keras models; its `components` record their calls."""
+    """The runtime's pipeline on Keras models."""
     components = KerasComponents(component_graphs(model))
     return Pipeline(components, tokenizer=tokenizer, settings=settings)

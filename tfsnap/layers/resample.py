@@ -34,7 +34,11 @@ class Upsample(keras.layers.Layer):
     Args:
       channels: output channels.
 
-    Call args: x, float [B, H, W, C]. Returns float [B, 2H, 2W, channels].
+    Call args:
+      x: float [B, H, W, C].
+      size: height and width of the result, at most 2H and 2W, where halving rounded up on the way
+        down; None is both doubled.
+      Returns float [B, *size, channels].
     """
 
     def __init__(self, channels: int, **kwargs: Any):
@@ -42,9 +46,12 @@ class Upsample(keras.layers.Layer):
         self.channels = channels
         self.conv = keras.layers.Conv2D(channels, 3, padding="same", name=f"{self.name}.conv")
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, *, size: tuple[int, int] | None = None) -> tf.Tensor:
         """Doubles the resolution of `x`."""
-        return self.conv(upsample_nearest(x))
+        x = upsample_nearest(x)
+        if size is not None and size != (x.shape[1], x.shape[2]):
+            x = x[:, : size[0], : size[1]]
+        return self.conv(x)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -59,7 +66,8 @@ class Downsample(keras.layers.Layer):
       symmetric: pad one pixel on every side, as Stable Diffusion's UNet does; otherwise only below
         and to the right, as its autoencoder does.
 
-    Call args: x, float [B, H, W, C], H and W even. Returns float [B, H/2, W/2, channels].
+    Call args: x, float [B, H, W, C]. Returns float [B, H/2, W/2, channels]; odd sides are rounded
+      up if symmetric, else down.
     """
 
     def __init__(self, channels: int, symmetric: bool, **kwargs: Any):

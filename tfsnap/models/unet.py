@@ -49,6 +49,7 @@ class Stage(keras.layers.Layer):
       skips: feature maps from the way down, one for each ResNet, the one to use first last; None on
         the way down and in the middle.
       run: see `UNet.call`.
+      size: height and width to double the resolution to, see `Upsample`.
       Returns the stage's output and the list of feature maps that it leaves for the way up.
     """
 
@@ -85,6 +86,7 @@ class Stage(keras.layers.Layer):
         context: tf.Tensor,
         skips: list[tf.Tensor] | None = None,
         run: Mapping[str, tf.Tensor] | None = None,
+        size: tuple[int, int] | None = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Runs the stage."""
         left = []
@@ -97,7 +99,7 @@ class Stage(keras.layers.Layer):
                 x = _run_or_skip(attention, run, x, context=context)
             left.append(x)
         if self.resample is not None:
-            x = self.resample(x)
+            x = self.resample(x) if size is None else self.resample(x, size=size)
             left.append(x)
         return x, left
 
@@ -151,7 +153,8 @@ class UNet(keras.Model):
         """Evaluates the network.
 
         Args:
-          latent: float [B, h, w, in_channels], h and w static multiples of `config.downsampling`.
+          latent: float [B, h, w, in_channels], h and w static. Multiples of `config.downsampling`
+            are what phones' GPUs like; others are rounded up on the way down and cut on the way up.
           timesteps: int or float [B], training steps.
           context: float [B, T, context_width].
           run: by name, whether a block of `blocks` runs, bool scalars; those left out run. A block
@@ -195,7 +198,8 @@ class UNet(keras.Model):
         x, _ = self.mid(x, time=time, context=context, run=run)
         for stage, shape in zip(self.up, self.config.up, strict=True):
             mine, skips = skips[-shape.resnets :], skips[: -shape.resnets]
-            x, _ = stage(x, time=time, context=context, skips=mine, run=run)
+            size = tuple(skips[-1].shape[1:3]) if skips else None
+            x, _ = stage(x, time=time, context=context, skips=mine, run=run, size=size)
         return self.conv_out(tf.nn.silu(self.norm_out(x)))
 
 

@@ -1,17 +1,25 @@
-"""The three networks of a text-to-image model, as a sampler sees them."""
+"""The networks of a text-to-image model, as a sampler sees them."""
 
+import functools
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.errors import BundleError
+from tfsnap.runtime.errors import BundleError, RequestError
 from tfsnap.runtime.interpreter import Network, load
-from tfsnap.runtime.manifest import COMPONENTS, MANIFEST, TensorSpec
+from tfsnap.runtime.manifest import COMPONENTS, ENCODER, MANIFEST, TensorSpec
 
 
 class Components(Protocol):
-    """Three networks on numpy arrays, batch 1. A `Pipeline` runs any object that has these."""
+    """The networks on numpy arrays, batch 1. A `Pipeline` runs any object that has these.
+
+    Attributes:
+      image_shape: height, width and channels of the pictures.
+    """
+
+    image_shape: tuple[int, int, int]
 
     def encode_text(self, tokens: np.ndarray) -> np.ndarray:
         """Returns the context, float32 [1, T, C], of tokens, int32 [1, T]."""
@@ -33,6 +41,13 @@ class Components(Protocol):
     def decode(self, latent: np.ndarray) -> np.ndarray:
         """Returns the picture, float32 [1, H, W, 3] in [-1, 1], of a latent already unscaled."""
 
+    def encode_image(self, image: np.ndarray) -> np.ndarray:
+        """Returns the mean latent, float32 [1, h, w, c], not yet scaled, of such a picture.
+
+        Raises:
+          RequestError: there is no encoder.
+        """
+
 
 class TFLiteComponents:
     """The networks of a bundle in a TFLite interpreter; implements `Components`.
@@ -41,23 +56,38 @@ class TFLiteComponents:
       text_encoder: from `load_component`.
       unet: from `load_component`.
       decoder: from `load_component`.
+      encoder: loads the encoder when it is first needed; None if there is none.
     """
 
-    def __init__(self, *, text_encoder: Network, unet: Network, decoder: Network):
+    def __init__(
+        self,
+        *,
+        text_encoder: Network,
+        unet: Network,
+        decoder: Network,
+        encoder: Callable[[], Network] | None = None,
+    ):
         self._text_encoder = text_encoder
         self._unet = unet
         self._decoder = decoder
+        self._make_encoder = encoder
+        self.image_shape = decoder.outputs[0].shape[1:]
 
     @classmethod
     def load(
         cls, bundle: Bundle, *, threads: int = 2, interpreter: str | None = None
     ) -> "TFLiteComponents":
-        """Loads all three; see `load_component`."""
-        networks = {
-            name: load_component(bundle, name, threads=threads, interpreter=interpreter)
-            for name in COMPONENTS
-        }
-        return cls(**networks)
+        """Loads all that generating from text needs; see `load_component`."""
+
+        def load_one(name: str) -> Network:
+            return load_component(bundle, name, threads=threads, interpreter=interpreter)
+
+        encoder = functools.partial(load_one, ENCODER)
+        has_encoder = ENCODER in bundle.manifest.components
+        return cls(
+            **{name: load_one(name) for name in COMPONENTS},
+            encoder=encoder if has_encoder else None,
+        )
 
     def encode_text(self, tokens: np.ndarray) -> np.ndarray:
         return self._text_encoder(tokens=tokens)["context"]
@@ -71,6 +101,18 @@ class TFLiteComponents:
     def decode(self, latent: np.ndarray) -> np.ndarray:
         return self._decoder(latent=latent)["image"]
 
+    def encode_image(self, image: np.ndarray) -> np.ndarray:
+        return self._encoder(image=image)["latent"]
+
+    @functools.cached_property
+    def _encoder(self) -> Network:
+        if self._make_encoder is None:
+            raise RequestError(
+                "This bundle has no encoder, which an image to start from needs: export it again "
+                "with --encoder"
+            )
+        return self._make_encoder()
+
 
 def load_component(
     bundle: Bundle, name: str, *, threads: int = 2, interpreter: str | None = None
@@ -79,7 +121,7 @@ def load_component(
 
     Args:
       bundle: the bundle.
-      name: "text_encoder", "unet" or "decoder".
+      name: "text_encoder", "unet", "decoder" or "encoder".
       threads: number of threads that it may use.
       interpreter: see `tfsnap.runtime.interpreter.find_backend`.
 

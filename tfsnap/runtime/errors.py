@@ -13,6 +13,10 @@ class BundleError(TfsnapError, ValueError):
     """A bundle is missing, damaged, foreign, too new or contradicts itself."""
 
 
+class WeightsError(TfsnapError, ValueError):
+    """Weights are missing, damaged or hold another network."""
+
+
 class InterpreterError(TfsnapError, RuntimeError):
     """No TFLite interpreter is installed, or the one asked for cannot be used."""
 

@@ -12,6 +12,8 @@ MANIFEST = "manifest.json"
 FORMAT = "tfsnap-bundle"
 FORMAT_VERSION = 1
 COMPONENTS = ("text_encoder", "unet", "decoder")
+ENCODER = "encoder"  # Of pictures: a component that a bundle may have.
+SAMPLERS = ("ddim", "dpmpp_2m", "euler", "lcm")  # Those that every reader has.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Manifest:
       format_version: raised when older readers would misread a bundle.
       name: of the model.
       precision: of the weights: "fp32", "fp16" or "int8".
-      components: the networks by name: text_encoder, unet and decoder.
+      components: the networks by name: text_encoder, unet and decoder; encoder may be added.
       schedule: see `Settings`, as for the next five.
       prediction: see `Settings`.
       time_features: see `Settings`.
@@ -148,8 +150,15 @@ class Manifest:
             raise ValueError(f"components lack {missing[0]!r}")
         for file in self.checksums():
             require_safe_name(file)
+        if self.sampler.default not in SAMPLERS:
+            raise ValueError(
+                f"sampler.default is {self.sampler.default!r}; it must be one of "
+                f"{', '.join(SAMPLERS)}"
+            )
         for name, (inputs, outputs) in self._contracts().items():
-            component = self.components[name]
+            component = self.components.get(name)
+            if component is None:  # The encoder: what must be there was looked for above.
+                continue
             _check_tensors(f"{name} inputs", component.inputs, inputs)
             _check_tensors(f"{name} outputs", component.outputs, outputs)
 
@@ -174,8 +183,10 @@ class Manifest:
         return read_fields(cls, values, where=MANIFEST)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what is written to `manifest.json`."""
-        return dataclasses.asdict(self)
+        """Returns what is written to `manifest.json`: fields that are None are left out."""
+        return dataclasses.asdict(
+            self, dict_factory=lambda items: {key: v for key, v in items if v is not None}
+        )
 
     @property
     def settings(self) -> Settings:
@@ -198,6 +209,8 @@ class Manifest:
         context = ("float32", (1, self.tokenizer.context_length, self._context_width()))
         tokens = ("int32", (1, self.tokenizer.context_length))
         features = ("float32", (1, 1, self.time_features.width))
+        decoded = self.components["decoder"].outputs
+        picture = decoded[0].shape if len(decoded) == 1 else (1, None, None, 3)
         return {
             "text_encoder": ({"tokens": tokens}, {"context": context}),
             "unet": (
@@ -205,6 +218,7 @@ class Manifest:
                 {"prediction": latent},
             ),
             "decoder": ({"latent": latent}, {"image": ("float32", (1, None, None, 3))}),
+            ENCODER: ({"image": ("float32", picture)}, {"latent": latent}),
         }
 
     def _context_width(self) -> int | None:

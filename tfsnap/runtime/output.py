@@ -1,4 +1,4 @@
-"""Writes results so that a failure is told early and never leaves half a file."""
+"""Files of pictures: failures are told early, and never leave half a file."""
 
 import io
 import os
@@ -7,6 +7,21 @@ import pathlib
 from PIL import Image
 
 from tfsnap.runtime.errors import RequestError
+
+
+def read_picture(path: str | os.PathLike) -> Image.Image:
+    """Reads a picture.
+
+    Raises:
+      RequestError: the file is missing, damaged or no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RequestError(f"Cannot read the picture {path}: {reason}") from error
 
 
 def require_writable(path: pathlib.Path) -> None:

@@ -1,22 +1,23 @@
-"""From prompts to pictures with any implementation of the three networks."""
+"""From prompts to pictures with any implementation of the networks."""
 
-import math
-import numbers
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from tfsnap.diffusion.denoiser import Denoiser
 from tfsnap.diffusion.guidance import guide
-from tfsnap.diffusion.process import Prediction, interpret
-from tfsnap.diffusion.sampling import Callback, ddim
-from tfsnap.diffusion.schedule import NoiseSchedule, spaced_timesteps
+from tfsnap.diffusion.process import add_noise
+from tfsnap.diffusion.sampling import Callback, sample
+from tfsnap.diffusion.schedule import Point
 from tfsnap.runtime.components import Components
 from tfsnap.runtime.errors import NotFiniteError, PromptTruncatedWarning, RequestError
 from tfsnap.runtime.philox import normal
-from tfsnap.runtime.settings import MAX_GUIDANCE, Settings
+from tfsnap.runtime.pictures import from_mask, from_picture, to_picture
+from tfsnap.runtime.request import Plan, Request, plan
+from tfsnap.runtime.settings import Settings
 from tfsnap.runtime.time_features import time_features
 from tfsnap.tokenizer import Tokenizer
 
@@ -47,48 +48,49 @@ class _Conditions(NamedTuple):
     guidance: float
 
 
+class _Source(NamedTuple):
+    """The picture that sampling starts from.
+
+    Attributes:
+      latent: float32 [1, h, w, c], scaled.
+      mask: float32 [1, h, w, 1], 1 where to repaint; None repaints everything.
+    """
+
+    latent: np.ndarray
+    mask: np.ndarray | None
+
+
 class Pipeline:
-    """Turns prompts into pictures: tokens, context, DDIM with guidance, decoder.
+    """Turns prompts into pictures: tokens, context, sampling with guidance, decoder.
 
     Args:
-      components: the three networks.
+      components: the networks.
       tokenizer: of the text encoder.
       settings: how the networks belong together.
 
     Example:
       >>> pipeline = Pipeline(components, tokenizer=tokenizer, settings=settings)
       >>> pipeline("thumbs up, noto style", steps=8, seed=1).save("thumb.png")
+      >>> pipeline("a blue door", image=Image.open("house.png"), mask=Image.open("door.png"))
     """
 
     def __init__(self, components: Components, *, tokenizer: Tokenizer, settings: Settings):
         self.components = components
         self.tokenizer = tokenizer
         self.settings = settings
-        self._schedule = NoiseSchedule(settings.schedule)
 
     def __call__(
-        self,
-        prompt: str | Sequence[str],
-        *,
-        negative_prompt: str = "",
-        steps: int | None = None,
-        guidance: float | None = None,
-        seed: int = 0,
-        callback: Callback | None = None,
+        self, prompt: str | Sequence[str], *, callback: Callback | None = None, **options: Any
     ) -> Image.Image | list[Image.Image]:
-        """Generates a picture, or one for each of several prompts.
+        """Generates a picture, or several for several prompts or `images_per_prompt` above 1.
 
         Args:
           prompt: what to show, or several. A prompt gives the same picture alone and among others.
-          negative_prompt: what to steer away from; it has no effect where guidance is 1.
-          steps: steps of the sampler, 1 .. `settings.schedule.steps`; by default the bundle's.
-          guidance: guidance scale, 0 .. 50; 1 is none and saves half of the time; by default the
-            bundle's.
-          seed: 0 .. 2^64 - 1: the same seed gives the same picture, up to rounding.
           callback: `(step, steps, latent)`, called after every step of every picture.
+          **options: fields of `tfsnap.runtime.request.Request`, such as `steps=8`.
 
         Returns:
-          An RGB picture, or a list of them if `prompt` was a list.
+          An RGB picture, or a list of them if there are several; those of a prompt are together.
 
         Raises:
           RequestError: a prompt is empty or a number out of range.
@@ -97,92 +99,94 @@ class Pipeline:
         Warns:
           PromptTruncatedWarning: a prompt was too long; the message says what was cut off.
         """
-        generated = self.generate(
-            [prompt] if isinstance(prompt, str) else prompt,
-            negative_prompt=negative_prompt,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            callback=callback,
-        )
+        alone = isinstance(prompt, str)
+        generated = self.generate([prompt] if alone else prompt, callback=callback, **options)
         pictures = [to_picture(result.image) for result in generated]
-        return pictures[0] if isinstance(prompt, str) else pictures
+        return pictures[0] if alone and len(pictures) == 1 else pictures
 
     def generate(
-        self,
-        prompts: Sequence[str],
-        *,
-        negative_prompt: str = "",
-        steps: int | None = None,
-        guidance: float | None = None,
-        seed: int = 0,
-        callback: Callback | None = None,
+        self, prompts: Sequence[str], *, callback: Callback | None = None, **options: Any
     ) -> list[Generated]:
         """As calling the pipeline with a list, but returns the tensors behind every picture."""
         if not prompts:
             raise RequestError("There is no prompt: give at least one")
-        timesteps = self._timesteps(steps)
-        guidance = self._guidance(guidance, negative_prompt)
-        if not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**64:
-            raise RequestError(f"seed is {seed!r}; it must be an integer between 0 and 2^64 - 1")
+        request = Request(**options)
+        planned = plan(request, self.settings)
         tokens = [self._tokens(prompt) for prompt in prompts]
+        source = self._source(request)
         unconditional = None
-        if guidance != 1.0:
-            self._warn_if_truncated(negative_prompt)
-            unconditional = self._encode(self.tokenizer(negative_prompt))
-        return [
-            self._generate(row, unconditional, guidance, timesteps, int(seed), callback)
-            for row in tokens
-        ]
+        if planned.guidance != 1.0:
+            self._warn_if_truncated(request.negative_prompt)
+            unconditional = self._encode(self.tokenizer(request.negative_prompt))
+        results = []
+        for row in tokens:
+            conditions = _Conditions(self._encode(row), unconditional, planned.guidance)
+            results += [
+                self._generate(row, conditions, planned, source, seed, callback)
+                for seed in planned.seeds
+            ]
+        return results
 
     def _generate(
         self,
         tokens: np.ndarray,
-        unconditional: np.ndarray | None,
-        guidance: float,
-        timesteps: np.ndarray,
+        conditions: _Conditions,
+        planned: Plan,
+        source: _Source | None,
         seed: int,
         callback: Callback | None,
     ) -> Generated:
-        context = self._encode(tokens)
-        noise = normal(seed, (1, *self.settings.latent.shape))
-        latent = ddim(
-            self._denoiser(_Conditions(context, unconditional, guidance)),
-            noise,
-            timesteps=timesteps,
-            schedule=self._schedule,
+        shape = (1, *self.settings.latent.shape)
+        noise = normal(seed, shape)
+        first = planned.path[0].start
+        if source is None or planned.from_noise:
+            start = noise if planned.start_scale == 1.0 else planned.start_scale * noise
+        else:
+            start = _at(first, source, noise)
+        latent = sample(
+            planned.sampler.method,
+            self._denoiser(conditions),
+            start,
+            path=planned.path,
+            noise=lambda k: normal(seed, shape, stream=k + 1),
+            project=_keeper(source, noise),
             callback=callback,
         )
+        if source is not None and source.mask is not None:
+            latent = source.mask * latent + (1 - source.mask) * source.latent
         image = _finite(self.components.decode(latent / self.settings.latent.scale), "decoder")
-        return Generated(tokens, context, noise, latent, image)
+        return Generated(tokens, conditions.context, noise, latent, image)
 
-    def _denoiser(self, conditions: _Conditions) -> Callable[[np.ndarray, int], Prediction]:
-        """The UNet as a sampler wants it: (z_t, t) -> Prediction, guidance included."""
+    def _denoiser(self, conditions: _Conditions) -> Denoiser:
+        """The UNet as a sampler wants it, guidance included."""
         features = self.settings.time_features
 
-        def denoise(z_t: np.ndarray, t: int) -> Prediction:
+        def evaluate(z_t: np.ndarray, t: float) -> np.ndarray:
             time = time_features(t, width=features.width, max_period=features.max_period)
 
-            def evaluate(context: np.ndarray) -> np.ndarray:
-                output = self.components.predict(latent=z_t, time_features=time, context=context)
-                return _finite(output, f"UNet at t = {t}")
+            def output(context: np.ndarray) -> np.ndarray:
+                found = self.components.predict(latent=z_t, time_features=time, context=context)
+                return _finite(found, f"UNet at t = {t:g}")
 
-            output = evaluate(conditions.context)
-            if conditions.unconditional is not None:
-                unconditional = evaluate(conditions.unconditional)
-                output = guide(
-                    conditional=output, unconditional=unconditional, scale=conditions.guidance
-                )
-            return interpret(
-                self.settings.prediction,
-                z_t=z_t,
-                output=output,
-                # Python floats, so that numpy computes in the float32 of the latent.
-                alpha=float(self._schedule.alpha(t)),
-                sigma=float(self._schedule.sigma(t)),
-            )
+            told = output(conditions.context)
+            if conditions.unconditional is None:
+                return told
+            untold = output(conditions.unconditional)
+            return guide(conditional=told, unconditional=untold, scale=conditions.guidance)
 
-        return denoise
+        return Denoiser(evaluate, self.settings.prediction)
+
+    def _source(self, request: Request) -> _Source | None:
+        if request.image is None:
+            return None
+        height, width, _ = self.components.image_shape
+        image = from_picture(request.image, height=height, width=width)
+        latent = _finite(self.components.encode_image(image), "encoder")
+        mask = None
+        if request.mask is not None:
+            size = latent.shape[1:3]
+            mask = from_mask(request.mask, height=height, width=width, latent=size)
+        return _Source(latent * np.float32(self.settings.latent.scale), mask)
 
     def _encode(self, tokens: np.ndarray) -> np.ndarray:
         return _finite(self.components.encode_text(tokens), "text encoder")
@@ -203,37 +207,17 @@ class Pipeline:
                 stacklevel=2,
             )
 
-    def _timesteps(self, steps: int | None) -> np.ndarray:
-        sampler, most = self.settings.sampler, self._schedule.steps
-        steps = sampler.steps if steps is None else steps
-        if not isinstance(steps, numbers.Integral) or not 1 <= steps <= most:
-            raise RequestError(f"steps is {steps!r}; it must be an integer between 1 and {most}")
-        return spaced_timesteps(steps=most, sampling_steps=steps, spacing=sampler.spacing)
 
-    def _guidance(self, guidance: float | None, negative_prompt: str) -> float:
-        """The scale to apply; 1 where the UNet is evaluated once a step."""
-        about = self.settings.guidance
-        if about.baked_in and (guidance not in (None, about.default) or negative_prompt):
-            raise RequestError(
-                f"This bundle has guidance {about.default:g} built into its UNet: leave out "
-                "guidance and the negative prompt"
-            )
-        guidance = about.default if guidance is None else guidance
-        if not (math.isfinite(guidance) and 0 <= guidance <= MAX_GUIDANCE):
-            raise RequestError(
-                f"guidance is {guidance!r}; it must be between 0 and {MAX_GUIDANCE:g}"
-            )
-        return 1.0 if about.baked_in else float(guidance)
+def _at(point: Point, source: _Source, noise: np.ndarray) -> np.ndarray:
+    """The source with as much noise as there is at `point`."""
+    return add_noise(x=source.latent, eps=noise, alpha=point.alpha, sigma=point.sigma)
 
 
-def to_picture(image: np.ndarray) -> Image.Image:
-    """Converts a decoder's output to an RGB picture.
-
-    Args:
-      image: float [1, H, W, 3] or [H, W, 3]; -1 is black, 1 is white, values beyond are cut off.
-    """
-    levels = (np.clip(image, -1.0, 1.0) + 1.0) * 127.5 + 0.5  # Then rounded down.
-    return Image.fromarray(levels.astype(np.uint8).reshape(image.shape[-3:]))
+def _keeper(source: _Source | None, noise: np.ndarray) -> Callable | None:
+    """Puts the source back, with the noise of the time, where it is not to be repainted."""
+    if source is None or source.mask is None:
+        return None
+    return lambda z, point: source.mask * z + (1 - source.mask) * _at(point, source, noise)
 
 
 def _finite(array: np.ndarray, source: str) -> np.ndarray:

@@ -3,6 +3,9 @@
 import dataclasses
 
 from tfsnap.config import Config, ScheduleConfig
+from tfsnap.diffusion.paths import Spacing
+from tfsnap.diffusion.samplers import SAMPLERS
+from tfsnap.diffusion.schedule import END
 
 MAX_GUIDANCE = 50.0
 
@@ -65,20 +68,31 @@ class Sampler(Config):
     """How a picture is sampled unless the caller says otherwise.
 
     Attributes:
-      default: name of the sampler; "ddim" is the only one.
+      default: name of the sampler, one of `tfsnap.diffusion.samplers.SAMPLERS`.
       steps: number of steps.
-      spacing: see `tfsnap.diffusion.schedule.spaced_timesteps`.
+      spacing: see `tfsnap.diffusion.paths.Spacing`, as for the next two.
+      steps_offset: its `offset`; None is 0.
+      set_alpha_to_one: whether the last step ends without noise; None is yes.
     """
 
     default: str = "ddim"
     steps: int = 25
     spacing: str = "trailing"
+    steps_offset: int | None = None
+    set_alpha_to_one: bool | None = None
 
     def __post_init__(self) -> None:
         spacings = ("trailing", "leading", "linspace")
-        self._require(self.default == "ddim", "default", "ddim")
+        self._require(self.default in SAMPLERS, "default", f"one of {', '.join(SAMPLERS)}")
         self._require(self.steps >= 1, "steps", "at least 1")
         self._require(self.spacing in spacings, "spacing", "trailing, leading or linspace")
+        self._require(self.steps_offset in (None, 0, 1), "steps_offset", "0 or 1")
+
+    @property
+    def times(self) -> Spacing:
+        """How the times of a path are chosen."""
+        end = 0 if self.set_alpha_to_one is False else END
+        return Spacing(self.spacing, self.steps_offset or 0, end)
 
 
 @dataclasses.dataclass(frozen=True)

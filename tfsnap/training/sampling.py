@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from tfsnap.diffusion.denoiser import Denoiser
 from tfsnap.diffusion.guidance import guide
-from tfsnap.diffusion.process import Prediction, interpret
-from tfsnap.diffusion.sampling import ddim
-from tfsnap.diffusion.schedule import spaced_timesteps
+from tfsnap.diffusion.paths import Spacing, spaced_path
+from tfsnap.diffusion.sampling import ddim, sample
 from tfsnap.models.latent_diffusion import LatentDiffusion
 
 
@@ -43,15 +43,10 @@ def sample_pictures(
         )
         return guide(conditional=both[:count], unconditional=both[count:], scale=guidance)
 
-    def denoiser(z: tf.Tensor, t: int) -> Prediction:
-        return interpret(
-            model.prediction,
-            z_t=z,
-            output=evaluate(z, tf.constant(t)),
-            alpha=float(model.schedule.alpha(t)),
-            sigma=float(model.schedule.sigma(t)),
-        )
-
-    times = spaced_timesteps(steps=model.schedule.steps, sampling_steps=steps)
-    latent = ddim(denoiser, tf.constant(noise), timesteps=times, schedule=model.schedule)
+    latent = sample(
+        ddim,
+        Denoiser(lambda z, t: evaluate(z, tf.constant(t)), model.prediction),
+        tf.constant(noise),
+        path=spaced_path(model.schedule, steps, Spacing()),
+    )
     return model.autoencoder.decoder(latent / model.autoencoder.config.scale).numpy()

@@ -277,6 +277,35 @@ def scheduler_from_json(values: Json) -> Json:
     }
 
 
+# By class of diffusers: the sampler's name, and the spacing where the config does not say.
+_SAMPLERS = {
+    "DDIMScheduler": ("ddim", "leading"),
+    "DPMSolverMultistepScheduler": ("dpmpp_2m", "linspace"),
+    "EulerAncestralDiscreteScheduler": ("euler_ancestral", "linspace"),
+    "EulerDiscreteScheduler": ("euler", "linspace"),
+    "LCMScheduler": ("lcm", "leading"),
+    "PNDMScheduler": ("pndm", "leading"),
+}
+
+
+def sampling_from_json(values: Json) -> Json:
+    """Reads how a `scheduler_config.json` samples.
+
+    Returns:
+      Fields of `tfsnap.runtime.settings.Sampler`; schedulers that do not exist here are DDIM.
+    """
+    kind = values.get("_class_name", "")
+    name, spacing = _SAMPLERS.get(kind, _SAMPLERS["DDIMScheduler"])
+    if name == "dpmpp_2m" and values.get("use_karras_sigmas"):
+        name = "dpmpp_2m_karras"
+    return {
+        "default": name,
+        "spacing": values.get("timestep_spacing", spacing),
+        "steps_offset": values.get("steps_offset", 0),
+        "set_alpha_to_one": values.get("set_alpha_to_one", name != "pndm"),
+    }
+
+
 def scheduler_to_json(about: Json) -> Json:
     """Writes `scheduler/scheduler_config.json` for a UNet's description."""
     if "diffusers_scheduler" in about:

@@ -1,0 +1,55 @@
+"""Between Pillow's pictures and the arrays that networks read and write."""
+
+import numpy as np
+from PIL import Image, ImageOps
+
+
+def to_picture(image: np.ndarray) -> Image.Image:
+    """Converts a decoder's output to an RGB picture.
+
+    Args:
+      image: float [1, H, W, 3] or [H, W, 3]; -1 is black, 1 is white, values beyond are cut off.
+    """
+    levels = (np.clip(image, -1.0, 1.0) + 1.0) * 127.5 + 0.5  # Then rounded down.
+    return Image.fromarray(levels.astype(np.uint8).reshape(image.shape[-3:]))
+
+
+def from_picture(picture: Image.Image, *, height: int, width: int) -> np.ndarray:
+    """Cuts a picture to a shape, from its centre, and resizes it for an encoder.
+
+    Args:
+      picture: of any size and mode; what is transparent becomes white.
+      height: of the result, in pixels.
+      width: of the result, in pixels.
+
+    Returns:
+      float32 [1, height, width, 3] in [-1, 1].
+    """
+    picture = _upright(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    picture = ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+    return np.asarray(picture, np.float32)[None] / np.float32(127.5) - np.float32(1.0)
+
+
+def from_mask(mask: Image.Image, *, height: int, width: int, latent: tuple[int, int]) -> np.ndarray:
+    """Cuts a mask as `from_picture` does, and brings it to the latent's resolution.
+
+    Args:
+      mask: white (128 and more, as a grey level) where to repaint.
+      height: of the picture that is generated, in pixels, a multiple of the latent's.
+      width: of that picture.
+      latent: height h and width w of the latent.
+
+    Returns:
+      float32 [1, h, w, 1]: 1 in every cell of which a pixel is to be repainted, else 0.
+    """
+    levels = ImageOps.fit(_upright(mask).convert("L"), (width, height), Image.Resampling.NEAREST)
+    rows, columns = latent
+    cells = np.asarray(levels).reshape(rows, height // rows, columns, width // columns)
+    return (cells.max(axis=(1, 3)) >= 128).astype(np.float32)[None, :, :, None]
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(picture)
