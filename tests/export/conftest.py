@@ -71,7 +71,8 @@ def bundle_spec():
 
 @pytest.fixture(scope="session")
 def bundles(latent_diffusion, bundle_spec, session_dir):
-    """Paths of an fp16 and an int8 bundle."""
+    """Paths of an fp16 bundle, which has the encoder, and an int8 one."""
     for precision in ("fp16", "int8"):
-        write_bundle(latent_diffusion, session_dir / precision, bundle_spec(precision))
+        spec = bundle_spec(precision, encoder=precision == "fp16")
+        write_bundle(latent_diffusion, session_dir / precision, spec)
     return {precision: session_dir / precision for precision in ("fp16", "int8")}

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow as tf
+from PIL import Image
 
 from tfsnap.export import bundle_writer
 from tfsnap.export.bundle_writer import write_bundle
@@ -12,6 +13,7 @@ from tfsnap.export.delegate import check_on_gpu
 from tfsnap.export.keras_components import keras_pipeline, settings_of
 from tfsnap.export.parity import ParityError, psnr_db
 from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.settings import Sampler
 from tfsnap.runtime.text_to_image import TextToImage
 from tfsnap.training.sampling import sample_pictures
@@ -49,7 +51,26 @@ def test_batched_sampling_equals_the_pipeline(latent_diffusion, bundles):
     np.testing.assert_allclose(together, np.concatenate([one.image for one in alone]), atol=1e-3)
 
 
-@pytest.mark.parametrize("component", ["text_encoder", "unet", "decoder"])
+@pytest.mark.parametrize("mask", [None, Image.new("L", (24, 16), 255)])
+def test_a_bundle_with_an_encoder_starts_from_a_picture(latent_diffusion, bundles, mask):
+    pipeline = TextToImage(bundles["fp16"])
+    settings = settings_of(latent_diffusion, guidance=2.0, sampler=Sampler(steps=4))
+    reference = keras_pipeline(latent_diffusion, pipeline.tokenizer, settings)
+    pixels = np.random.default_rng(0).integers(0, 256, [16, 24, 3]).astype(np.uint8)
+    request = {"image": Image.fromarray(pixels), "mask": mask, "strength": 0.5, "steps": 4}
+    (ours,) = pipeline.generate([PROMPT], seed=5, **request)
+    (keras,) = reference.generate([PROMPT], seed=5, **request)
+    assert psnr_db(keras.image, ours.image) > 50.0
+    (text_alone,) = reference.generate([PROMPT], seed=5, steps=4)
+    assert psnr_db(keras.image, text_alone.image) < 45.0
+
+
+def test_a_bundle_without_an_encoder_says_so(bundles):
+    with pytest.raises(RequestError, match="This bundle has no encoder, .* with --encoder"):
+        TextToImage(bundles["int8"])(PROMPT, image=Image.new("RGB", (24, 16)))
+
+
+@pytest.mark.parametrize("component", ["text_encoder", "unet", "decoder", "encoder"])
 def test_fp16_components_run_whole_on_the_gpu(bundles, component):
     bundle = Bundle.open(bundles["fp16"])
     rng = np.random.default_rng(0)

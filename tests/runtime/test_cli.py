@@ -52,6 +52,26 @@ def test_several_prompts_give_a_file_each(tiny_bundle, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["p0.webp", "p1.webp"]
 
 
+def test_several_pictures_of_a_prompt(tiny_bundle, tmp_path):
+    flags = ["--prompt=ab", "--images_per_prompt=2", "--seed=4", "--sampler=dpmpp_2m"]
+    done = generate(tiny_bundle, *flags, f"--output={tmp_path}/{{index}}.png")
+    assert done.returncode == 0, done.stderr
+    second = ["--prompt=ab", "--seed=5", "--sampler=dpmpp_2m", f"--output={tmp_path}/alone.png"]
+    assert generate(tiny_bundle, *second).returncode == 0
+    pictures = [(tmp_path / name).read_bytes() for name in ("0.png", "1.png", "alone.png")]
+    assert pictures[1] == pictures[2] != pictures[0]
+
+
+def test_weights_without_tensorflow_are_one_line(tmp_path):
+    code = (
+        "import sys; sys.modules['tensorflow'] = None;"
+        "from tfsnap.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    flags = [f"--weights={tmp_path}", "--prompt=a", f"--output={tmp_path / 'x.png'}"]
+    line = complaint(run(["-c", code, "generate", *flags]))
+    assert "tensorflow is not installed, which --weights needs: pip install 'tfsnap[train]'" in line
+
+
 def test_a_long_prompt_is_a_warning(tiny_bundle, tmp_path):
     path = tmp_path / "x.png"
     done = generate(tiny_bundle, f"--prompt={' '.join('abcdefghijklmnop')}", f"--output={path}")
@@ -84,6 +104,11 @@ def test_progress_is_shown_on_a_terminal(tiny_bundle, tmp_path):
         (["--prompt=a", "--seed=-1"], "seed is -1"),
         (["--prompt=a", "--threads=0"], "threads is 0"),
         (["--prompt=a", "--interpreter=x"], "The interpreter is 'x'"),
+        (["--prompt=a", "--sampler=x"], "sampler is 'x'; it must be one of ddim, dpmpp_2m"),
+        (["--prompt=a", "--height=8"], "The bundle draws 16 x 16 pixels, not 8 x 16"),
+        (["--prompt=a", "--strength=0.5"], "strength is given without an image"),
+        (["--prompt=a", f"--image={ROOT}/README.md"], "Cannot read the picture"),
+        (["--prompt=a", f"--image={ROOT}/docs/images/demo.png"], "This bundle has no encoder"),
     ],
 )
 def test_bad_requests(tiny_bundle, tmp_path, flags, message):

@@ -5,8 +5,10 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfsnap.config import ScheduleConfig
+from tfsnap.diffusion.samplers import SAMPLERS
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.runtime import (
     Bundle,
@@ -29,6 +31,7 @@ SETTINGS = Settings(
     guidance=Guidance(baked_in=False, default=3.0),
     sampler=Sampler(steps=5),
 )
+GREY = Image.new("RGB", SHAPE[1::-1], "grey")
 TARGET = np.linspace(-0.2, 0.2, np.prod(SHAPE), dtype=np.float32).reshape(1, *SHAPE)
 
 
@@ -42,6 +45,8 @@ class OneTarget:
     A prompt's latent is TARGET times `factor` of its tokens, so z_t tells the noise:
     eps = (z_t - alpha_t x) / sigma_t. DDIM must arrive at x from any noise in any number of steps.
     """
+
+    image_shape = SHAPE
 
     def __init__(self, prediction="epsilon"):
         self.prediction = prediction
@@ -64,6 +69,9 @@ class OneTarget:
 
     def decode(self, latent):
         return latent
+
+    def encode_image(self, image):
+        return image
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +155,114 @@ def test_the_callback_sees_every_step(make):
     assert all(latent.shape == (1, *SHAPE) for _, _, latent in seen)
 
 
+class OneStyle(OneTarget):
+    """As `OneTarget`, with some of the noise left in its estimate, so that paths differ."""
+
+    def predict(self, **inputs):
+        return 0.9 * super().predict(**inputs)
+
+
+def test_samplers_differ_and_all_arrive(make, tokenizer):
+    latents = {}
+    for name in SAMPLERS:
+        (exact,) = make().generate(["abc"], sampler=name, steps=12, guidance=1.0, seed=3)
+        np.testing.assert_allclose(exact.latent, latent_of(tokenizer, "abc"), atol=1e-4)
+        (result,) = make(OneStyle()).generate(["abc"], sampler=name, steps=12, seed=3)
+        latents[name] = result.latent.tobytes()
+    assert len(set(latents.values())) == len(SAMPLERS)
+
+
+def test_the_settings_choose_the_sampler(make):
+    settings = Sampler(default="dpmpp_2m", steps=7, spacing="leading", steps_offset=1)
+    pipeline = make(OneStyle(), sampler=settings)
+    (result,) = pipeline.generate(["abc"], guidance=1.0)
+    assert pipeline.components.evaluations == [k * (1000 // 8) + 1 for k in range(7, 0, -1)]
+    named = make(OneStyle(), sampler=dataclasses.replace(settings, default="ddim"))
+    (again,) = named.generate(["abc"], guidance=1.0, sampler="dpmpp_2m")
+    np.testing.assert_array_equal(again.latent, result.latent)
+
+
+def test_several_pictures_of_a_prompt_have_the_seeds_that_follow(make):
+    pipeline = make(OneStyle())
+    both = pipeline(["a", "b"], images_per_prompt=2, seed=5)
+    alone = [pipeline(prompt, seed=seed) for prompt in "ab" for seed in (5, 6)]
+    assert [picture.tobytes() for picture in both] == [picture.tobytes() for picture in alone]
+    assert len(pipeline("a", images_per_prompt=3)) == 3
+
+
+def test_a_stochastic_sampler_repeats_with_its_seed(make):
+    pipeline = make(OneStyle())
+    pictures = [pipeline("a", sampler="euler_ancestral", seed=seed) for seed in (1, 1, 2)]
+    assert pictures[0].tobytes() == pictures[1].tobytes() != pictures[2].tobytes()
+
+
+def picture_of(values):
+    """A picture whose pixels are `values`, as far as 8 bits can tell."""
+    return to_picture(np.asarray(values, np.float32))
+
+
+def test_a_picture_is_started_from_where_its_noise_is(make):
+    """With strength s the last s of the steps are taken, from the picture with noise."""
+    source = np.random.default_rng(0).uniform(-1, 1, SHAPE)
+    pipeline = make(OneStyle())
+    (result,) = pipeline.generate(
+        ["a"], image=picture_of(source), strength=0.5, steps=10, guidance=1.0, seed=4
+    )
+    assert pipeline.components.evaluations == [499, 399, 299, 199, 99]
+    seen = []
+    monitored = make(OneStyle())
+    monitored.components.predict = lambda **inputs: (
+        seen.append(inputs["latent"]) or np.zeros([1, *SHAPE], np.float32)
+    )
+    monitored.generate(
+        ["a"], image=picture_of(source), strength=0.5, steps=10, guidance=1.0, seed=4
+    )
+    point = NoiseSchedule().point(499)
+    x = 0.25 * (np.asarray(picture_of(source), np.float32) / 127.5 - 1.0)
+    expected = point.alpha * x + point.sigma * normal(4, (1, *SHAPE))
+    np.testing.assert_allclose(seen[0], expected, atol=1e-6)
+    np.testing.assert_array_equal(result.noise, normal(4, (1, *SHAPE)))
+
+
+def test_a_mask_keeps_the_rest_of_the_picture(make, tokenizer):
+    source = np.random.default_rng(0).uniform(-1, 1, SHAPE)
+    mask = np.zeros(SHAPE[:2], np.uint8)
+    mask[1:3, 2:5] = 255
+    white = mask > 0
+    for strength in (None, 0.6):
+        (result,) = make().generate(
+            ["abc"],
+            image=picture_of(source),
+            mask=Image.fromarray(mask),
+            strength=strength,
+            guidance=1.0,
+        )
+        kept = np.asarray(picture_of(source), np.float32) / 127.5 - 1.0
+        np.testing.assert_allclose(result.image[0][~white], kept[~white], atol=1e-6)
+        repainted = latent_of(tokenizer, "abc") / 0.25
+        np.testing.assert_allclose(result.image[0][white], repainted[0][white], atol=2e-4)
+
+
+def test_outside_of_the_mask_the_network_sees_the_picture_with_noise(make):
+    source = np.random.default_rng(0).uniform(-1, 1, SHAPE)
+    pipeline, seen = make(OneStyle()), []
+    predict = pipeline.components.predict
+
+    def spy(**inputs):
+        seen.append(inputs["latent"])
+        return predict(**inputs)
+
+    pipeline.components.predict = spy
+    black = Image.new("L", SHAPE[1::-1], 0)
+    pipeline.generate(["a"], image=picture_of(source), mask=black, steps=4, guidance=1.0, seed=2)
+    x = 0.25 * (np.asarray(picture_of(source), np.float32) / 127.5 - 1.0)
+    noise = normal(2, (1, *SHAPE))
+    np.testing.assert_array_equal(seen[0], noise)  # From noise alone at full strength.
+    for z, t in zip(seen[1:], (749, 499, 249), strict=True):
+        point = NoiseSchedule().point(t)
+        np.testing.assert_allclose(z, point.alpha * x + point.sigma * noise, atol=1e-6)
+
+
 def test_numpys_integers_are_integers(make):
     picture = make()("a", steps=np.int32(3), seed=np.uint64(2**64 - 1), guidance=np.float32(2))
     assert picture.tobytes() == make()("a", steps=3, seed=2**64 - 1, guidance=2).tobytes()
@@ -168,6 +284,16 @@ def test_numpys_integers_are_integers(make):
         ({"seed": -1}, "seed is -1; it must be an integer between 0 and 2"),
         ({"seed": 2**64}, "seed is 18446744073709551616"),
         ({"seed": 1.5}, "seed is 1.5"),
+        ({"seed": 2**64 - 1, "images_per_prompt": 2}, "with 2 pictures a prompt it would pass"),
+        ({"images_per_prompt": 0}, "images_per_prompt is 0; it must be a positive integer"),
+        ({"sampler": "heun"}, "sampler is 'heun'; it must be one of ddim, dpmpp_2m"),
+        ({"sampler": "lcm", "steps": 51}, "steps is 51; it must be between 1 and 50 .*lcm"),
+        ({"strength": 0.5}, "strength is given without an image"),
+        ({"mask": GREY}, "mask is given without an image"),
+        ({"image": GREY, "strength": 0.0}, "strength is 0.0; it must be above 0 and at most 1"),
+        ({"image": GREY, "strength": 1.1}, "strength is 1.1"),
+        ({"image": GREY, "strength": 0.1}, "strength is 0.1; of 5 steps that leaves none"),
+        ({"image": GREY, "mask": GREY.resize((4, 4))}, "mask is 4 x 4 pixels and the image 6 x 4"),
     ],
 )
 def test_refuses_before_the_first_evaluation(make, request_, message):
@@ -193,7 +319,12 @@ def test_a_long_negative_prompt_is_cut_with_a_warning(make):
 
 @pytest.mark.parametrize(
     ("method", "source"),
-    [("encode_text", "text encoder"), ("predict", "UNet at t = 999"), ("decode", "decoder")],
+    [
+        ("encode_text", "text encoder"),
+        ("predict", "UNet at t = 999"),
+        ("decode", "decoder"),
+        ("encode_image", "encoder"),
+    ],
 )
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_and_infinity_are_not_shown(make, monkeypatch, method, source, bad):
@@ -207,15 +338,4 @@ def test_nan_and_infinity_are_not_shown(make, monkeypatch, method, source, bad):
 
     monkeypatch.setattr(pipeline.components, method, broken)
     with pytest.raises(NotFiniteError, match=f"The {source} returned 1 of .* NaN or infinite"):
-        pipeline("a")
-
-
-def test_pixels_are_rounded_and_cut_off():
-    image = np.zeros([1, 2, 3, 3], np.float32)
-    image[0, 0, :, 0] = [-1.0, 1.0, -7.0]
-    image[0, 1, :, 2] = [9.0, 1 / 255 + 1e-4, -1 / 255 - 1e-4]
-    pixels = np.array(to_picture(image))
-    assert pixels.shape == (2, 3, 3)
-    assert pixels[0, :, 0].tolist() == [0, 255, 0]
-    assert pixels[1, :, 2].tolist() == [255, 128, 127]
-    assert pixels[0, 0, 1] == 128  # 127.5 is rounded up.
+        pipeline("a", image=GREY, strength=1.0)

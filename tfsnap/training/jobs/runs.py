@@ -31,7 +31,7 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
     """
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / _CONFIG
-    if path.is_file():
+    if is_run(workdir):
         changed = differences(_to_dict(load_job(workdir)), _to_dict(job))
         if changed:
             raise TrainingError(
@@ -42,6 +42,11 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(_to_dict(job), indent=2) + "\n")
     os.replace(temporary, path)
+
+
+def is_run(folder: pathlib.Path) -> bool:
+    """Whether a folder is the workdir of a run."""
+    return (folder / _CONFIG).is_file()
 
 
 def load_job(workdir: str | os.PathLike) -> AnyJob:

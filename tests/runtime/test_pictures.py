@@ -1,0 +1,52 @@
+"""Pictures in and out of networks."""
+
+import numpy as np
+from PIL import Image
+
+from tfsnap.runtime.pictures import from_mask, from_picture, to_picture
+
+
+def test_pixels_are_rounded_and_cut_off():
+    image = np.zeros([1, 2, 3, 3], np.float32)
+    image[0, 0, :, 0] = [-1.0, 1.0, -7.0]
+    image[0, 1, :, 2] = [9.0, 1 / 255 + 1e-4, -1 / 255 - 1e-4]
+    pixels = np.array(to_picture(image))
+    assert pixels.shape == (2, 3, 3)
+    assert pixels[0, :, 0].tolist() == [0, 255, 0]
+    assert pixels[1, :, 2].tolist() == [255, 128, 127]
+    assert pixels[0, 0, 1] == 128  # 127.5 is rounded up.
+
+
+def test_pixels_survive_the_way_there_and_back():
+    pixels = np.random.default_rng(0).integers(0, 256, [6, 4, 3]).astype(np.uint8)
+    array = from_picture(Image.fromarray(pixels), height=6, width=4)
+    assert array.dtype == np.float32 and array.shape == (1, 6, 4, 3)
+    np.testing.assert_allclose(array[0], pixels / 127.5 - 1.0, atol=1e-6)
+    np.testing.assert_array_equal(np.array(to_picture(array)), pixels)
+
+
+def test_a_picture_is_cut_from_its_centre():
+    wide = Image.new("RGB", (30, 10), "red")
+    wide.paste((0, 0, 255), (10, 0, 20, 10))
+    middle = from_picture(wide, height=5, width=5)[0, 2, 2]
+    np.testing.assert_allclose(middle, [-1, -1, 1], atol=0.05)  # The filter looks a bit beyond.
+
+
+def test_what_is_transparent_is_white_and_orientation_is_kept():
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    assert np.all(from_picture(clear, height=4, width=4) == 1.0)
+    assert np.all(from_picture(Image.new("LA", (4, 4), (0, 0)), height=4, width=4) == 1.0)
+    turned = Image.new("RGB", (4, 8), "black")
+    turned.paste("white", (0, 0, 4, 4))  # Above; the camera was turned to the left.
+    turned.getexif()[0x0112] = 6
+    array = from_picture(turned, height=4, width=8)
+    assert np.all(array[0, :, :4] == -1.0) and np.all(array[0, :, 4:] == 1.0)
+
+
+def test_a_cell_is_repainted_if_any_of_its_pixels_is():
+    mask = np.zeros([8, 12], np.uint8)
+    mask[5, 3] = 128
+    mask[0, 11] = 127
+    cells = from_mask(Image.fromarray(mask), height=8, width=12, latent=(2, 3))
+    assert cells.dtype == np.float32
+    np.testing.assert_array_equal(cells[0, :, :, 0], [[0, 0, 0], [1, 0, 0]])
