@@ -5,7 +5,8 @@
       --config.clip=runs/demo/clip/weights.safetensors
 
 Variants: `full` is 64 px on all emoji; `demo` is 32 px on the demo's subset, part of `make demo`,
-whose README section has the measured result.
+whose README section has the measured result; `search` is 32 px on the same subset, with as many
+blocks in a stage as Stable Diffusion: what `configs/emoji/evolve.py` starts from.
 
 `full` was run on one H100 with the portable step (docs/portable.md),
 
@@ -65,6 +66,26 @@ VARIANTS = {
             jit_compile=True,
             checkpoint_every=150,
             optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
+        ),
+        prediction="v",
+    ),
+    "search": UNetJob(
+        autoencoder="runs/demo/autoencoder/weights.safetensors",
+        clip="runs/demo/clip/weights.safetensors",
+        model=UNetConfig(
+            down=(StageConfig(48, 2, 2), StageConfig(96, 2, 2)),
+            mid=StageConfig(96, 2, (1, 0)),
+            up=(StageConfig(96, 3, 3), StageConfig(48, 3, 3)),
+            context_width=128,
+            heads=4,
+            groups=16,
+        ),
+        data=demo_data(),
+        training=TrainingConfig(
+            steps=2_000,
+            batch_size=48,
+            checkpoint_every=200,
+            optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100, ema_decay=0.995),
         ),
         prediction="v",
     ),

@@ -95,6 +95,7 @@ def replaced(path, value):
         ("sampler.default", "pndm", "default is 'pndm'; it must be one of ddim, dpmpp_2m, euler,"),
         ("sampler.steps_offset", 2, "steps_offset is 2; it must be 0 or 1"),
         ("sampler.spacing", "odd", "spacing is 'odd'"),
+        ("sampler.spacing", "default", "spacing is 'default'; it must be one of trailing"),
         ("sampler.steps", 1001, "at most 1000 steps"),
         ("tokenizer.context_length", 8, r"tokens is int32 \[1, 16\]; it must be int32 \[1, 8\]"),
         ("components.unet", None, "components lack 'unet'"),

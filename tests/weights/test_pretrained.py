@@ -8,13 +8,16 @@ from transformers import CLIPTokenizer
 
 from tests.weights.references import make_scheduler, nchw
 from tfsnap.cli import main
+from tfsnap.diffusion.paths import Spacing
 from tfsnap.export.parity import psnr_db
 from tfsnap.pretrained import load_pipeline
 from tfsnap.runtime import RequestError
 from tfsnap.runtime.errors import WeightsError
 from tfsnap.runtime.philox import normal
+from tfsnap.runtime.settings import Sampler
 from tfsnap.tokenizer import read_vocabulary
 from tfsnap.weights import convert
+from tfsnap.weights.diffusers_config import sampling_from_json
 
 WANTED_DB = 50.0
 HEIGHT, WIDTH = 24, 16  # The autoencoder halves once: a latent of 12 x 8.
@@ -165,6 +168,13 @@ def test_the_checkpoints_scheduler_is_the_default(converted, ours):
     assert (sampler.default, sampler.steps, sampler.spacing) == ("ddim", 50, "leading")
     assert (sampler.steps_offset, sampler.set_alpha_to_one) == (1, False)
     assert ours.tokenizer.pad_token == 49407
+    # As Stable Diffusion's own file, which leaves the spacing to the scheduler that reads it.
+    own = {"_class_name": "PNDMScheduler", "skip_prk_steps": True, "steps_offset": 1}
+    sampler = Sampler(**sampling_from_json({**own, "set_alpha_to_one": False}))
+    assert (sampler.default, sampler.times("pndm")) == ("pndm", Spacing("leading", 1, 0))
+    for name, (kind, options) in SCHEDULERS.items():
+        theirs = kind.from_config(dict(own), **options).config.timestep_spacing
+        assert sampler.times(name).kind == theirs
     assert load_pipeline(converted).components.image_shape == (16, 16, 3)  # The vae's sample_size.
 
 

@@ -21,6 +21,8 @@ class Step(NamedTuple):
 
 Path = tuple[Step, ...]
 
+SPACINGS = ("trailing", "leading", "linspace")
+
 
 class Spacing(NamedTuple):
     """How a path's times are chosen.

@@ -22,12 +22,14 @@ class Sampler:
     Attributes:
       method: one step, see `tfsnap.diffusion.sampling`.
       path: `(schedule, steps, spacing) -> Path`, see `tfsnap.diffusion.paths`.
+      spacing: the kind that diffusers has as the default.
       unit_start: it starts from noise of variance 1. Euler's methods start from sigma_T times the
         noise, as z_T without any signal, unless the spacing is "leading"; so does diffusers.
     """
 
     method: Method
     path: Callable[..., Path]
+    spacing: str = "leading"
     unit_start: bool = True
 
     def start_scale(self, path: Path, spacing: Spacing) -> float:
@@ -37,10 +39,10 @@ class Sampler:
 
 SAMPLERS = {
     "ddim": Sampler(ddim, spaced_path),
-    "dpmpp_2m": Sampler(dpmpp_2m, dpm_path),
-    "dpmpp_2m_karras": Sampler(dpmpp_2m, karras_path),
-    "euler": Sampler(ddim, euler_path, unit_start=False),
-    "euler_ancestral": Sampler(euler_ancestral, euler_path, unit_start=False),
+    "dpmpp_2m": Sampler(dpmpp_2m, dpm_path, "linspace"),
+    "dpmpp_2m_karras": Sampler(dpmpp_2m, karras_path, "linspace"),
+    "euler": Sampler(ddim, euler_path, "linspace", unit_start=False),
+    "euler_ancestral": Sampler(euler_ancestral, euler_path, "linspace", unit_start=False),
     "lcm": Sampler(lcm, lcm_path),
     "pndm": Sampler(pndm, spaced_path),
 }

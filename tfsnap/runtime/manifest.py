@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 from tfsnap.config import ScheduleConfig
+from tfsnap.diffusion.paths import SPACINGS
 from tfsnap.runtime.json_fields import read_fields
 from tfsnap.runtime.settings import Guidance, Latent, Sampler, Settings, TimeFeatures
 
@@ -154,6 +155,11 @@ class Manifest:
             raise ValueError(
                 f"sampler.default is {self.sampler.default!r}; it must be one of "
                 f"{', '.join(SAMPLERS)}"
+            )
+        if self.sampler.spacing not in SPACINGS:
+            raise ValueError(
+                f"sampler.spacing is {self.sampler.spacing!r}; it must be one of "
+                f"{', '.join(SPACINGS)}"
             )
         for name, (inputs, outputs) in self._contracts().items():
             component = self.components.get(name)

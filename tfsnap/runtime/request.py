@@ -73,8 +73,11 @@ def plan(request: Request, settings: Settings) -> Plan:
     Raises:
       RequestError: something in it is out of range.
     """
-    sampler, path = _path(request, settings)
-    scale = sampler.start_scale(path, settings.sampler.times)
+    name = settings.sampler.default if request.sampler is None else request.sampler
+    if name not in SAMPLERS:
+        raise RequestError(f"sampler is {name!r}; it must be one of {', '.join(SAMPLERS)}")
+    sampler, spacing = SAMPLERS[name], settings.sampler.times(name)
+    path = _path(request, settings, name)
     strength = _strength(request)
     taken = int(len(path) * strength)
     if taken == 0:
@@ -84,24 +87,21 @@ def plan(request: Request, settings: Settings) -> Plan:
     return Plan(
         sampler=sampler,
         path=path[len(path) - taken :],
-        start_scale=scale,
+        start_scale=sampler.start_scale(path, spacing),
         from_noise=request.image is None or (request.mask is not None and strength == 1.0),
         guidance=_guidance(request, settings),
         seeds=_seeds(request),
     )
 
 
-def _path(request: Request, settings: Settings) -> tuple[Sampler, Path]:
-    name = settings.sampler.default if request.sampler is None else request.sampler
-    if name not in SAMPLERS:
-        raise RequestError(f"sampler is {name!r}; it must be one of {', '.join(SAMPLERS)}")
+def _path(request: Request, settings: Settings, name: str) -> Path:
     steps, most = request.steps, settings.schedule.steps
     steps = settings.sampler.steps if steps is None else steps
     if not isinstance(steps, numbers.Integral) or not 1 <= steps <= most:
         raise RequestError(f"steps is {steps!r}; it must be an integer between 1 and {most}")
     schedule = NoiseSchedule(settings.schedule)
     try:
-        return SAMPLERS[name], SAMPLERS[name].path(schedule, int(steps), settings.sampler.times)
+        return SAMPLERS[name].path(schedule, int(steps), settings.sampler.times(name))
     except ValueError as error:
         raise RequestError(f"{error} (sampler {name})") from error
 

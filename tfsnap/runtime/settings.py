@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfsnap.config import Config, ScheduleConfig
-from tfsnap.diffusion.paths import Spacing
+from tfsnap.diffusion.paths import SPACINGS, Spacing
 from tfsnap.diffusion.samplers import SAMPLERS
 from tfsnap.diffusion.schedule import END
 
@@ -70,7 +70,8 @@ class Sampler(Config):
     Attributes:
       default: name of the sampler, one of `tfsnap.diffusion.samplers.SAMPLERS`.
       steps: number of steps.
-      spacing: see `tfsnap.diffusion.paths.Spacing`, as for the next two.
+      spacing: see `tfsnap.diffusion.paths.Spacing`, as for the next two; or "default", that which
+        each sampler has in diffusers.
       steps_offset: its `offset`; None is 0.
       set_alpha_to_one: whether the last step ends without noise; None is yes.
     """
@@ -82,17 +83,17 @@ class Sampler(Config):
     set_alpha_to_one: bool | None = None
 
     def __post_init__(self) -> None:
-        spacings = ("trailing", "leading", "linspace")
         self._require(self.default in SAMPLERS, "default", f"one of {', '.join(SAMPLERS)}")
         self._require(self.steps >= 1, "steps", "at least 1")
-        self._require(self.spacing in spacings, "spacing", "trailing, leading or linspace")
+        known = (*SPACINGS, "default")
+        self._require(self.spacing in known, "spacing", f"one of {', '.join(known)}")
         self._require(self.steps_offset in (None, 0, 1), "steps_offset", "0 or 1")
 
-    @property
-    def times(self) -> Spacing:
-        """How the times of a path are chosen."""
+    def times(self, name: str) -> Spacing:
+        """How the times of a path are chosen for the sampler of a name."""
+        kind = SAMPLERS[name].spacing if self.spacing == "default" else self.spacing
         end = 0 if self.set_alpha_to_one is False else END
-        return Spacing(self.spacing, self.steps_offset or 0, end)
+        return Spacing(kind, self.steps_offset or 0, end)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -277,14 +277,13 @@ def scheduler_from_json(values: Json) -> Json:
     }
 
 
-# By class of diffusers: the sampler's name, and the spacing where the config does not say.
-_SAMPLERS = {
-    "DDIMScheduler": ("ddim", "leading"),
-    "DPMSolverMultistepScheduler": ("dpmpp_2m", "linspace"),
-    "EulerAncestralDiscreteScheduler": ("euler_ancestral", "linspace"),
-    "EulerDiscreteScheduler": ("euler", "linspace"),
-    "LCMScheduler": ("lcm", "leading"),
-    "PNDMScheduler": ("pndm", "leading"),
+_SAMPLERS = {  # By class of diffusers.
+    "DDIMScheduler": "ddim",
+    "DPMSolverMultistepScheduler": "dpmpp_2m",
+    "EulerAncestralDiscreteScheduler": "euler_ancestral",
+    "EulerDiscreteScheduler": "euler",
+    "LCMScheduler": "lcm",
+    "PNDMScheduler": "pndm",
 }
 
 
@@ -294,13 +293,12 @@ def sampling_from_json(values: Json) -> Json:
     Returns:
       Fields of `tfsnap.runtime.settings.Sampler`; schedulers that do not exist here are DDIM.
     """
-    kind = values.get("_class_name", "")
-    name, spacing = _SAMPLERS.get(kind, _SAMPLERS["DDIMScheduler"])
+    name = _SAMPLERS.get(values.get("_class_name", ""), "ddim")
     if name == "dpmpp_2m" and values.get("use_karras_sigmas"):
         name = "dpmpp_2m_karras"
     return {
         "default": name,
-        "spacing": values.get("timestep_spacing", spacing),
+        "spacing": values.get("timestep_spacing", "default"),
         "steps_offset": values.get("steps_offset", 0),
         "set_alpha_to_one": values.get("set_alpha_to_one", name != "pndm"),
     }
