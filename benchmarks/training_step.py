@@ -84,13 +84,16 @@ def changes(variant: str) -> dict[str, Any]:
     Example:
       >>> changes("jit_compile=True,rematerialize=down.0+up.*")
       {'jit_compile': True, 'rematerialize': ('down.0', 'up.*')}
+
+    Raises:
+      ValueError: a field is unknown or its value is of another type.
     """
-    fields = dict(part.split("=", 1) for part in variant.split(",") if part)
     types = {field.name: type(field.default) for field in dataclasses.fields(TrainingConfig)}
     found = {}
-    for name, text in fields.items():
-        if name not in types:
-            raise app.UsageError(f"--variant: training has no field {name!r}")
+    for part in filter(None, variant.split(",")):
+        name, given, text = part.partition("=")
+        if name not in types or not given:
+            raise ValueError(f"{part!r} is no field of training with its value, as accumulate=4 is")
         if types[name] is tuple:
             found[name] = tuple(text.split("+"))
         else:
@@ -222,8 +225,11 @@ def main(argv: list[str]) -> None:
         print(_FIGURES + json.dumps(dataclasses.asdict(found)), flush=True)
         return
     training = TrainingConfig.from_dict(_CONFIG.value.training.to_dict())
-    for variant in _VARIANTS.value:  # What is wrong stops the program before it has begun.
-        training.replace(**changes(variant))
+    for variant in _VARIANTS.value:
+        try:  # What no config can be stops the program before it has begun.
+            training.replace(**changes(variant))
+        except ValueError as error:
+            sys.exit(f"training_step: --variant={variant}: {error}")
     runs: dict[str, list[Measured]] = {variant: [] for variant in _VARIANTS.value}
     for _ in range(_ROUNDS.value):
         for variant, found in runs.items():

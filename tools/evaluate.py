@@ -1,39 +1,54 @@
-"""Do generated pictures show what their captions say?
+"""How good is what a run has learnt?
 
-    tools/evaluate.py --workdir=runs/demo/unet --split=train --count=64
-    tools/evaluate.py --workdir=runs/demo/unet --bundle=runs/demo/int8 --split=validation+holdout
+    tools/evaluate.py --workdir=runs/emoji/autoencoder --split=holdout
+    tools/evaluate.py --weights=tfsnap/presets/emoji-64/autoencoder.safetensors --dataset=emoji
+    tools/evaluate.py --workdir=runs/demo/unet --split=validation+holdout --count=72
+    tools/evaluate.py --workdir=runs/demo/unet --bundle=runs/demo/int8 --split=train
 
-Generates a picture for each caption with Keras, or with a bundle, from the same noise; the run's
-CLIP then looks for the picture's own caption among those of all pictures of all splits.
+Of an autoencoder, the PSNR of pictures that it encoded and decoded. Of a CLIP, the share of
+pictures whose own caption it finds among those of the split. Of a UNet, the same for pictures that
+are generated, with Keras or from the same noise with a bundle: its CLIP looks for their captions
+among those of all splits.
 """
 
 import dataclasses
 import json
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 from absl import app, flags, logging
 
-from tfsnap.data.examples import ALL
+from tfsnap.data.examples import ALL, spread
 from tfsnap.data.fetch import FetchError, fetch_merges
-from tfsnap.metrics.retrieval import embed_captions, embed_images, retrieval
+from tfsnap.metrics.reconstruction import Reconstruction, reconstruction
+from tfsnap.metrics.retrieval import Retrieval, find_captions
+from tfsnap.models.clip import Clip
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.errors import TfsnapError
 from tfsnap.runtime.philox import normal
 from tfsnap.runtime.text_to_image import TextToImage
 from tfsnap.tokenizer import Tokenizer
-from tfsnap.training.jobs.runs import load_finished, load_unet_job
+from tfsnap.training.jobs import UNetJob
+from tfsnap.training.jobs.inputs import DataConfig
+from tfsnap.training.jobs.runs import load_finished, load_job
+from tfsnap.training.pictures import to_float
 from tfsnap.training.sampling import sample_pictures
-from tfsnap.weights.store import WeightFileError, WeightMismatchError
+from tfsnap.training.trainer import WEIGHTS
+from tfsnap.weights.archive import load_trained
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
-_BUNDLE = flags.DEFINE_string("bundle", None, "Generate with this bundle instead of Keras.")
-_SPLIT = flags.DEFINE_string("split", "train", "Whose captions; several are joined by a plus.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Instead: a file of an autoencoder or a CLIP.")
+_DATASET = flags.DEFINE_string("dataset", None, "By default the run's; of a file, emoji.")
+_RESOLUTION = flags.DEFINE_integer("resolution", None, "By default the run's; of a file, 64.", 1)
+_BUNDLE = flags.DEFINE_string("bundle", None, "Of a UNet: generate with this bundle, not Keras.")
+_SPLIT = flags.DEFINE_string("split", "validation", "Several are joined by a plus; or all.")
 _COUNT = flags.DEFINE_integer(
     "count",
-    64,
-    "Number of pictures: captions spread evenly over the split, or all of them again and again.",
+    None,
+    "Number of pictures, spread evenly over the split; by default all real ones, or 64 generated "
+    "ones, for which captions are taken again and again where there are fewer.",
     1,
 )
 _STEPS = flags.DEFINE_integer("steps", 25, "Steps of the sampler.", 1)
@@ -56,72 +71,78 @@ def _with_keras(model: LatentDiffusion, tokenizer: Tokenizer, captions: list[str
 
 
 def _with_bundle(captions: list[str]) -> np.ndarray:
-    pipeline = TextToImage(_BUNDLE.value, threads=_THREADS.value)
-    results = [
-        pipeline.generate(
-            [caption], steps=_STEPS.value, guidance=_GUIDANCE.value, seed=_SEED.value + i
-        )[0]
-        for i, caption in enumerate(captions)
-    ]
+    make = TextToImage(_BUNDLE.value, threads=_THREADS.value).generate
+    how = {"steps": _STEPS.value, "guidance": _GUIDANCE.value}
+    results = [make([text], seed=_SEED.value + i, **how)[0] for i, text in enumerate(captions)]
     return np.concatenate([result.image for result in results])
 
 
-def _rows(available: int, count: int) -> np.ndarray:
-    """Which captions, int [count]: spread evenly, or each of them about equally often."""
-    if count > available:
-        return np.arange(count) % available
-    return np.linspace(0, available - 1, count).astype(int)
+def _tokenizer(clip: Clip) -> Tokenizer:
+    return Tokenizer(fetch_merges(), context_length=clip.config.text.context_length)
 
 
-def _evaluate() -> dict:
-    model, job = load_finished(_WORKDIR.value), load_unet_job(_WORKDIR.value)
+def _generated(data: DataConfig) -> Retrieval:
+    """Measures a UNet's run."""
+    model = load_finished(_WORKDIR.value)
     if model.clip is None:
-        raise ValueError(f"{job.clip} is a text encoder alone; scores need CLIP's image tower")
-    data = job.data
-    tokenizer = Tokenizer(fetch_merges(), context_length=model.text_encoder.config.context_length)
-    everything = data.load(ALL)
-    candidates = [variants[0] for variants in everything.captions]
-    every = [variants[0] for variants in data.load(_SPLIT.value).captions]
-    captions = [every[row] for row in _rows(len(every), _COUNT.value)]
+        raise ValueError("the UNet has a text encoder alone; scores need CLIP's image tower")
+    tokenizer = _tokenizer(model.clip)
+    every = data.load(_SPLIT.value).canonical
+    captions = [every[row] for row in spread(len(every), _COUNT.value or 64)]
     images = _with_bundle(captions) if _BUNDLE.value else _with_keras(model, tokenizer, captions)
-    result = retrieval(
-        images=embed_images(model.clip, np.clip(images, -1.0, 1.0)),
-        candidates=embed_captions(model.clip, tokenizer(candidates)),
-        targets=[candidates.index(caption) for caption in captions],
+    return find_captions(
+        model.clip,
+        tokenizer,
+        images=np.clip(images, -1.0, 1.0),
+        captions=captions,
+        candidates=data.load(ALL).canonical,
     )
-    return {
-        "what": _BUNDLE.value or "Keras float32",
-        "split": _SPLIT.value,
-        "steps": _STEPS.value,
-        "guidance": _GUIDANCE.value,
-        **dataclasses.asdict(result),
-    }
+
+
+def _real(weights: str, data: DataConfig) -> Reconstruction | Retrieval:
+    """Measures an autoencoder or a CLIP."""
+    model = load_trained(weights, "autoencoder", "clip").model
+    if _BUNDLE.value:
+        raise ValueError(f"--bundle is for a UNet's run; {weights} holds {model.name}")
+    examples = data.load(_SPLIT.value)
+    rows = spread(len(examples), min(len(examples), _COUNT.value or len(examples)))
+    images = to_float(examples.images[rows])
+    if not isinstance(model, Clip):
+        return reconstruction(model, images)
+    every = examples.canonical
+    captions = [every[row] for row in rows]
+    return find_captions(
+        model, _tokenizer(model), images=images, captions=captions, candidates=every
+    )
+
+
+def _evaluate() -> tuple[dict[str, Any], Reconstruction | Retrieval]:
+    """Returns what was measured and the result."""
+    job = load_job(_WORKDIR.value) if _WORKDIR.value else None
+    given = {"dataset": _DATASET.value, "resolution": _RESOLUTION.value}
+    data = (job.data if job else DataConfig()).replace(**{k: v for k, v in given.items() if v})
+    if isinstance(job, UNetJob):
+        about = {"what": _BUNDLE.value or "Keras float32", "split": _SPLIT.value}
+        return {**about, "steps": _STEPS.value, "guidance": _GUIDANCE.value}, _generated(data)
+    weights = _WEIGHTS.value or str(pathlib.Path(_WORKDIR.value) / WEIGHTS)
+    return {"what": weights, "split": _SPLIT.value}, _real(weights, data)
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    if bool(_WORKDIR.value) == bool(_WEIGHTS.value):
+        raise app.UsageError("give one of --workdir and --weights")
     logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
     try:
-        report = _evaluate()
-    except (
-        FetchError,
-        OSError,
-        TfsnapError,
-        ValueError,
-        WeightFileError,
-        WeightMismatchError,
-    ) as error:
+        about, result = _evaluate()
+    except (FetchError, OSError, TfsnapError, ValueError) as error:
         sys.exit(f"evaluate: {error}")
-    print(
-        f"{report['what']}: top-1 {report['top1']:.1%} of {report['count']} pictures for "
-        f"{report['split']} captions (chance {report['chance']:.2%}), "
-        f"CLIP score {report['clip_score']:.3f}"
-    )
+    print(f"{about['what']}, {about['split']}: {result}")
     if _JSON.value:
+        report = {**about, **dataclasses.asdict(result)}
         pathlib.Path(_JSON.value).write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["workdir"])
     app.run(main)

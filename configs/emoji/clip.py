@@ -10,8 +10,13 @@ whose README section has the measured result.
     tools/compile_step.py --config=configs/emoji/clip.py --output=step
     tools/run_step.py step --workdir=runs/emoji/clip
 
-once: 2,000 steps in 40 seconds, 52 a second. Among 500 captions it finds that of a real picture for
-78.2 % of 500 validation and 97.0 % of 500 holdout pictures (chance 0.2 %).
+once: 2,000 steps in 40 seconds, 52 a second. Does it find the caption of a real picture?
+
+    tools/evaluate.py --workdir=runs/emoji/clip
+    tools/evaluate.py --workdir=runs/emoji/clip --split=holdout
+
+Of 73.6 % of the 749 validation pictures among their 749 captions, and of 95.5 % of the 706 of the
+holdout among theirs (chance 0.1 %).
 """
 
 import ml_collections

@@ -5,7 +5,13 @@ from tests.data.toy_packages import HEART, KEPT, PLAIN, TONED
 from tfsnap.data import emoji, fetch
 from tfsnap.data.captions import STYLES, TONES
 from tfsnap.data.catalogue import GROUPS
-from tfsnap.data.examples import Examples, Subset, load_examples, tokenize_captions
+from tfsnap.data.examples import (
+    Examples,
+    Subset,
+    load_examples,
+    spread,
+    tokenize_captions,
+)
 
 ALL = "train+validation+holdout"
 
@@ -113,6 +119,14 @@ def test_arguments_out_of_range_are_named(load, arguments, message):
 def test_subset_survives_json():
     subset = Subset(labels=("thumbs up",), tones=("", "dark"))
     assert Subset.from_dict(subset.to_dict()) == subset
+
+
+@pytest.mark.parametrize(
+    ("available", "count", "rows"),
+    [(9, 3, [0, 4, 8]), (3, 3, [0, 1, 2]), (3, 5, [0, 1, 2, 0, 1]), (5, 1, [0])],
+)
+def test_some_examples_stand_for_all(available, count, rows):
+    assert spread(available, count).tolist() == rows
 
 
 def test_captions_are_tokenized_in_place():

@@ -1,6 +1,9 @@
 """Latency tables: what they predict, and what becomes of damaged ones."""
 
 import json
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -8,8 +11,10 @@ from tests.small_unet import CONFIG
 from tfsnap.config import StageConfig
 from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.models.blocks import blocks_of
+from tfsnap.models.presets import find_unet
 
 AT = {"latent": (8, 8), "tokens": 5}
+RANDOM_UNETS = pathlib.Path(__file__).parents[2] / "benchmarks/random_unets.py"
 
 
 @pytest.fixture
@@ -61,3 +66,13 @@ def test_a_damaged_table_is_one_clear_line(table, tmp_path, change, message):
     path.write_text("{")
     with pytest.raises(LatencyError, match="damaged"):
         LatencyTable.load(path)
+
+
+def test_the_random_networks_are_those_of_the_guide(tmp_path):
+    """docs/architecture.md gives an error for ten networks with 105 distinct blocks."""
+    subprocess.run([sys.executable, str(RANDOM_UNETS), f"--output={tmp_path}/nets"], check=True)
+    unets = [find_unet(str(path)) for path in sorted((tmp_path / "nets").iterdir())]
+    at = {"latent": (16, 16), "tokens": 32}
+    assert len(unets) == 10
+    assert len({block for unet in unets for block in blocks_of(unet, **at).values()}) == 105
+    assert [stage.channels for stage in unets[0].down] == [64, 96, 192]

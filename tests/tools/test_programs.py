@@ -183,6 +183,51 @@ def test_evaluate_keras_and_the_bundle(runs, bundle, tmp_path):
     assert keras["clip_score"] == pytest.approx(int8["clip_score"], abs=0.2)
 
 
+def test_evaluate_an_autoencoder_from_its_run_and_from_its_weights(runs, tmp_path):
+    weights = f"{runs}/autoencoder/weights.safetensors"
+    report = tmp_path / "e.json"
+    output = succeed("evaluate", f"--workdir={runs}/autoencoder", f"--json={report}")
+    found = json.loads(report.read_text())
+    assert set(found) == {"what", "split", "psnr", "count"}
+    assert found["what"] == weights and found["split"] == "validation"
+    # Three steps teach a little; another range of pictures, or of errors, would be far off.
+    assert 2 < found["psnr"] < 20
+    expected = f"PSNR {found['psnr']:.1f} dB of {found['count']} pictures"
+    assert output == f"{weights}, validation: {expected}\n"
+    arguments = [f"--weights={weights}", "--dataset=emoji", "--resolution=16", "--count=5"]
+    assert "dB of 5 pictures" in succeed("evaluate", *arguments, "--split=train+holdout")
+
+
+def test_evaluate_a_clip(runs, tmp_path):
+    report = tmp_path / "e.json"
+    run_ = f"--workdir={runs}/clip"
+    output = succeed("evaluate", run_, "--split=holdout", "--count=6", f"--json={report}")
+    found = json.loads(report.read_text())
+    assert f"top-1 {found['top1']:.1%} of 6 pictures" in output
+    whole = succeed("evaluate", run_, "--split=holdout", f"--json={report}")
+    assert json.loads(report.read_text())["chance"] == found["chance"]  # Among all of the split.
+    assert f"of {round(1 / found['chance'])} pictures" in whole
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weights={runs}/unet/weights.safetensors"], "expected autoencoder or clip"),
+        (["--weights=nowhere"], "nowhere: no such weight file"),
+        (["--workdir={runs}"], "is no run of tools/train.py"),
+        (["--workdir={runs}/clip", "--resolution=32"], "do not fit this CLIP, which takes 16 x 16"),
+        (["--workdir={runs}/clip", "--bundle=x"], "--bundle is for a UNet's run"),
+        (["--workdir={runs}/clip", "--split=test"], "split is 'test'; it must be one of"),
+        (["--workdir={runs}/clip", "--dataset=coco"], "dataset is 'coco'; it must be one of"),
+    ],
+)
+def test_evaluating_what_cannot_be_is_one_line(runs, arguments, message):
+    result = run("evaluate", *(argument.format(runs=runs) for argument in arguments))
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("evaluate: ") and message in last
+
+
 def test_exporting_something_else_is_one_line(runs, tmp_path):
     result = run("export", f"--workdir={runs}/clip", f"--output={tmp_path}/b")
     assert result.returncode == 1

@@ -53,6 +53,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def canonical(self) -> list[str]:
+        """The first caption of every picture."""
+        return [variants[0] for variants in self.captions]
+
 
 @dataclasses.dataclass(frozen=True)
 class Subset(Config):
@@ -147,6 +152,21 @@ def _load_prepared(
         )
     prepared = PreparedSet(folder, resolution=resolution)
     return prepared.examples(split, caption_variants=caption_variants, subset=subset)
+
+
+def spread(available: int, count: int) -> np.ndarray:
+    """Which of some examples stand for all: spread evenly, or each about equally often.
+
+    Returns:
+      int [count] below `available`.
+
+    Example:
+      >>> spread(9, 3)
+      array([0, 4, 8])
+    """
+    if count > available:
+        return np.arange(count) % available
+    return np.linspace(0, available - 1, count).astype(int)
 
 
 def tokenize_captions(examples: Examples, tokenizer: Tokenizer) -> np.ndarray:

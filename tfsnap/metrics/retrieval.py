@@ -27,9 +27,54 @@ class Retrieval:
     clip_score: float
     count: int
 
+    def __str__(self) -> str:
+        return (
+            f"top-1 {self.top1:.1%} of {self.count} pictures (chance {self.chance:.2%}), "
+            f"CLIP score {self.clip_score:.3f}"
+        )
+
+
+def find_captions(
+    clip: Clip,
+    tokenize: Callable[[list[str]], np.ndarray],
+    *,
+    images: np.ndarray,
+    captions: Sequence[str],
+    candidates: Sequence[str],
+) -> Retrieval:
+    """Looks for the captions of pictures with CLIP.
+
+    Args:
+      clip: the network.
+      tokenize: turns texts into int32 tokens [M, T].
+      images: float pictures [N, R, R, 3] in [-1, 1].
+      captions: N captions, one of each picture.
+      candidates: what to look among; it has every one of `captions`, and repetitions count once.
+
+    Raises:
+      ValueError: the pictures are not of CLIP's resolution.
+    """
+    rows = {caption: row for row, caption in enumerate(dict.fromkeys(candidates))}
+    return retrieval(
+        images=embed_images(clip, images),
+        candidates=embed_captions(clip, tokenize(list(rows))),
+        targets=[rows[caption] for caption in captions],
+    )
+
 
 def embed_images(clip: Clip, images: np.ndarray) -> np.ndarray:
-    """Unit vectors, float32 [N, E], of float pictures [N, R, R, 3] in [-1, 1]."""
+    """Unit vectors, float32 [N, E], of float pictures [N, R, R, 3] in [-1, 1].
+
+    Raises:
+      ValueError: the pictures are not of CLIP's resolution.
+    """
+    side = clip.config.image.resolution
+    if images.shape[1:3] != (side, side):
+        height, width = images.shape[1:3]
+        raise ValueError(
+            f"pictures of {height} x {width} pixels do not fit this CLIP, which takes "
+            f"{side} x {side}"
+        )
     return _in_batches(clip.embed_image, images)
 
 

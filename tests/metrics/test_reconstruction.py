@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfsnap.config import AutoencoderConfig
+from tfsnap.metrics.reconstruction import psnr, reconstruction
+from tfsnap.models.autoencoder import build_autoencoder
+
+SMALL = AutoencoderConfig(channels=(8, 8, 16), groups=4, resnets=1)
+
+
+def pictures(*shape):
+    return np.random.default_rng(0).uniform(-1.0, 1.0, shape).astype(np.float32)
+
+
+def test_psnr_of_a_constant_error_is_known():
+    originals = np.zeros([3, 4, 4, 3], np.float32)
+    errors = np.array([0.2, 0.02, 2.0], np.float32)
+    decoded = originals + errors[:, np.newaxis, np.newaxis, np.newaxis]
+    # A tenth, a hundredth and the whole of the range of 2.
+    np.testing.assert_allclose(psnr(originals=originals, decoded=decoded), [20, 40, 0], atol=1e-5)
+
+
+def test_psnr_is_tensorflows():
+    originals, decoded = pictures(2, 5, 8, 8, 3)
+    expected = tf.image.psnr(originals, decoded, max_val=2.0).numpy()
+    np.testing.assert_allclose(psnr(originals=originals, decoded=decoded), expected, rtol=1e-5)
+
+
+def test_equal_pictures_have_a_finite_psnr():
+    originals = pictures(2, 4, 4, 3)
+    found = psnr(originals=originals, decoded=originals)
+    np.testing.assert_allclose(found, 10 * np.log10(4e10))
+
+
+def test_reconstruction_is_the_mean_over_pictures_and_clips():
+    model = build_autoencoder(SMALL)
+    for variable in model.decoder.trainable_variables:  # Outputs that leave [-1, 1].
+        variable.assign(4.0 * variable + 0.1)
+    images = pictures(19, 16, 16, 3)  # More than a batch, and not a multiple of it.
+    decoded = model(images).numpy()
+    assert np.abs(decoded).max() > 1.0
+    expected = tf.image.psnr(images, np.clip(decoded, -1.0, 1.0), max_val=2.0).numpy()
+    found = reconstruction(model, images)
+    assert found.psnr == pytest.approx(expected.mean(), rel=1e-3)
+    assert found.count == 19
+    assert str(found) == f"PSNR {expected.mean():.1f} dB of 19 pictures"
+
+
+def test_pictures_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="18 x 16 pixels .* multiples of 4"):
+        reconstruction(build_autoencoder(SMALL), pictures(1, 18, 16, 3))
