@@ -10,18 +10,19 @@ from ml_collections.config_dict import placeholder
 from tfsnap.config import Config
 
 
-def config_dict(part: str, job: Config) -> ml_collections.ConfigDict:
+def config_dict(part: str | None, job: Config) -> ml_collections.ConfigDict:
     """The fields of a job, each of which a flag can override.
 
     Args:
-      part: a name of `tfsnap.training.jobs.JOBS`.
+      part: a name of `tfsnap.training.jobs.JOBS`; None for what is not one of its jobs.
       job: the values.
 
     Example:
       >>> get_config = lambda: config_dict("unet", UNetJob())
       # --config.data.subset.labels="('red heart', 'blue heart')" --config.training.steps=10
     """
-    return ml_collections.ConfigDict({"part": part, **_fields(job)})
+    named = {} if part is None else {"part": part}
+    return ml_collections.ConfigDict({**named, **_fields(job)})
 
 
 def _fields(config: Config) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from tfsnap.evolve.config import EvolveConfig
 from tfsnap.training.jobs import job_from_dict
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -42,8 +43,12 @@ def parsed(monkeypatch):
 def test_a_config_is_a_job(parsed, name):
     path, _, variant = name.partition(":")
     module = importlib.import_module(".".join(pathlib.Path(path).with_suffix("").parts))
-    expected = module.VARIANTS[variant] if variant else module.JOB
-    assert job_from_dict(parsed(f"--config={name}").to_dict()) == expected
+    values = parsed(f"--config={name}").to_dict()
+    if hasattr(module, "SEARCH"):
+        assert EvolveConfig.from_dict(values) == module.SEARCH
+    else:
+        expected = module.VARIANTS[variant] if variant else module.JOB
+        assert job_from_dict(values) == expected
     assert f"configs/{pathlib.Path(path).parent.name}" in module.__doc__  # The command.
 
 

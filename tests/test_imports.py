@@ -25,7 +25,16 @@ ALLOWED = {
     "runtime": ["diffusion", "tokenizer"],
     "bench": ["runtime"],
     "export": ["models", "weights", "diffusion", "tokenizer", "runtime"],
-    "evolve": ["training", "metrics", "models", "weights", "bench"],
+    "evolve": [
+        "training",
+        "metrics",
+        "models",
+        "weights",
+        "bench",
+        "data",
+        "diffusion",
+        "runtime",
+    ],
     "pretrained": [
         "training",
         "export",

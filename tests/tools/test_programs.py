@@ -9,6 +9,10 @@ import sys
 import pytest
 from PIL import Image
 
+from tfsnap.evolve.latency import LatencyTable
+from tfsnap.models.blocks import blocks_of
+from tfsnap.models.presets import find_unet
+from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import load_tensors
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -233,3 +237,80 @@ def test_exporting_something_else_is_one_line(runs, tmp_path):
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].endswith("the UNet's run is wanted")
     assert not (tmp_path / "b").exists()
+
+
+@pytest.fixture(scope="module")
+def evolved(runs):
+    """A search of two rounds from the UNet, by a table that was made up."""
+    config = find_unet(str(runs / "unet/config.json"))
+    blocks = dict.fromkeys(blocks_of(config, latent=(4, 4), tokens=24).values())
+    made_up = {block: 1.0 + number % 3 for number, block in enumerate(blocks)}
+    LatencyTable(made_up, {"device": "made up"}).save(runs / "table.json")
+    done = run("evolve", *search(runs))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def search(runs, *more):
+    small = (flag.replace("--config.", "--config.robust.") for flag in SMALL)
+    return (
+        f"--config={ROOT}/configs/emoji/evolve.py",
+        f"--workdir={runs}/evolved",
+        f"--config.unet={runs}/unet/weights.safetensors",
+        f"--config.table={runs}/table.json",
+        *(f"--config.robust.{p}={runs}/{p}/weights.safetensors" for p in ("autoencoder", "clip")),
+        "--config.robust.preview_steps=1",
+        *small,
+        "--config.rounds=2",
+        "--config.prompts=8",
+        "--config.laps=2",
+        "--config.steps=1",
+        *more,
+    )
+
+
+def test_a_search_ends_with_a_network_that_is_faster(runs, evolved):
+    folder = runs / "evolved"
+    state = json.loads((folder / "state.json").read_text())
+    assert [item["number"] for item in state["rounds"]] == [0, 1]
+    latencies = []
+    for item in state["rounds"]:
+        latencies.append(item["latency"])
+        removed = [score for score in item["scores"] if score["chosen"]]
+        assert 1 <= len(removed) <= 2
+        assert all(score["count"] == 8 for score in removed)
+        assert min(score["score"] for score in item["scores"]) == removed[0]["score"]
+    assert latencies[1] < latencies[0]
+    found = find_unet(str(folder / "unet.json"))
+    before = find_unet(str(runs / "unet/config.json"))
+    blocks = (len(blocks_of(c, latent=(4, 4), tokens=24)) for c in (found, before))
+    assert next(blocks) < next(blocks)
+    trained = load_trained(folder / "round-01/edited.safetensors", "unet")
+    assert trained.model.config == found
+    assert trained.about["prediction"] == "v"
+    assert "| action | dCLIP |" in (folder / "rounds.md").read_text()
+    assert Image.open(folder / "rounds.png").width > 300
+    assert f"Network: {folder}/unet.json" in evolved
+
+
+def test_a_search_goes_on_where_it_stopped(runs, evolved):
+    folder = runs / "evolved"
+    expected = (folder / "state.json").read_text()
+    state = json.loads(expected)
+    first = load_trained(folder / "round-00/edited.safetensors", "unet").model.config
+    state = {
+        "config": first.to_dict(),
+        "weights": str(folder / "round-00/edited.safetensors"),
+        "rounds": state["rounds"][:1],
+    }
+    (folder / "state.json").write_text(json.dumps(state))
+    scores = json.loads((folder / "round-01/scores.json").read_text())
+    half = dict(list(scores.items())[: len(scores) // 2])  # As if it was stopped while scoring.
+    (folder / "round-01/scores.json").write_text(json.dumps(half))
+    (folder / "unet.json").unlink()
+    assert "round-01/robust" not in succeed("evolve", *search(runs))
+    again = json.loads((folder / "state.json").read_text())
+    assert again["config"] == json.loads(expected)["config"]
+    other = run("evolve", *search(runs, "--config.prompts=16"))
+    assert other.returncode == 1
+    assert "prompts was 8, is 16" in other.stderr.strip().splitlines()[-1]

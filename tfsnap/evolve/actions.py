@@ -83,7 +83,7 @@ class _Layout:
 
     def __init__(self, config: UNetConfig):
         self.config = config
-        self.stages = {name: _slots(name, stage) for name, stage in _stages(config)}
+        self.stages = {name: _slots(name, stage) for name, stage in stages_of(config)}
 
     def edited(self) -> Edited:
         """The network that the lists now describe.
@@ -97,7 +97,7 @@ class _Layout:
                 len(self.stages[name]),
                 tuple(len(slot.attentions) for slot in self.stages[name]),
             )
-            for name, stage in _stages(self.config)
+            for name, stage in stages_of(self.config)
         }
         count = len(self.config.down)
         config = self.config.replace(
@@ -167,7 +167,7 @@ def possible(config: UNetConfig, *, verbs: tuple[str, ...] = (REMOVE, ADD)) -> l
       verbs: of these kinds.
     """
     found = []
-    for name, stage in _stages(config):
+    for name, stage in stages_of(config):
         for i, count in enumerate(stage.attentions):
             found += [Action(REMOVE, ATTENTION, name, i, k) for k in range(count)]
             found.append(Action(ADD, ATTENTION, name, i, count))
@@ -205,7 +205,8 @@ def apply(config: UNetConfig, action: Action) -> Edited:
     return layout.edited()
 
 
-def _stages(config: UNetConfig) -> list[tuple[str, StageConfig]]:
+def stages_of(config: UNetConfig) -> list[tuple[str, StageConfig]]:
+    """The stages of a network by name."""
     return [
         *((f"down.{i}", stage) for i, stage in enumerate(config.down)),
         ("mid", config.mid),

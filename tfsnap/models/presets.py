@@ -68,6 +68,8 @@ AUTOENCODERS = {
 def find_unet(name: str) -> UNetConfig:
     """A UNet by the name of a preset, or of a JSON file with the fields of its config.
 
+    The file may also be the `config.json` of a run, whose `model` is taken.
+
     Raises:
       ValueError: it is neither, or the file is no such config.
       OSError: the file cannot be read.
@@ -99,4 +101,5 @@ def _find(name: str, kind: type[C], presets: Mapping[str, C]) -> C:
     path = pathlib.Path(name)
     if not path.is_file():
         raise ValueError(f"{name!r} is no file and no preset; presets are {', '.join(presets)}")
-    return kind.from_dict(json.loads(path.read_text()))
+    values = json.loads(path.read_text())
+    return kind.from_dict(values.get("model", values))

@@ -1,4 +1,6 @@
-"""Pictures from Keras models, many at a time: previews and evaluation during training."""
+"""Pictures from Keras models, many at a time: previews, evaluation, distillation, the search."""
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -7,7 +9,62 @@ from tfsnap.diffusion.denoiser import Denoiser
 from tfsnap.diffusion.guidance import guide
 from tfsnap.diffusion.paths import Spacing, spaced_path
 from tfsnap.diffusion.sampling import ddim, sample
+from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.unet import UNet
+
+Guided = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def guided(unet: UNet, guidance: float) -> Guided:
+    """A UNet with classifier-free guidance, both evaluations in one batch.
+
+    Args:
+      unet: the network.
+      guidance: the guidance scale w.
+
+    Returns:
+      `(z, t, context) -> output`: z [N, h, w, c], t a float scalar, context [2N, T, C], that of the
+      prompts and then that of the empty prompt; a `tf.function`.
+    """
+
+    @tf.function(autograph=False)  # To convert it costs seconds, and it has nothing to convert.
+    def evaluate(z: tf.Tensor, t: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        count = z.shape[0]
+        both = unet(tf.concat([z, z], axis=0), timesteps=tf.fill([2 * count], t), context=context)
+        return guide(conditional=both[:count], unconditional=both[count:], scale=guidance)
+
+    return evaluate
+
+
+def sample_latents(
+    evaluate: Guided,
+    *,
+    context: tf.Tensor,
+    noise: tf.Tensor,
+    schedule: NoiseSchedule,
+    prediction: str,
+    steps: int,
+) -> tf.Tensor:
+    """Samples with DDIM.
+
+    Args:
+      evaluate: from `guided`.
+      context: see there.
+      noise: standard normal, float32 [N, h, w, c], where sampling starts.
+      schedule: the noise schedule.
+      prediction: of the network, "epsilon" or "v".
+      steps: number of steps.
+
+    Returns:
+      The latents, scaled as the network sees them, float32 [N, h, w, c].
+    """
+    return sample(
+        ddim,
+        Denoiser(lambda z, t: evaluate(z, tf.constant(t, tf.float32), context), prediction),
+        noise,
+        path=spaced_path(schedule, steps, Spacing()),
+    )
 
 
 def sample_pictures(
@@ -32,21 +89,13 @@ def sample_pictures(
     Returns:
       float32 [N, H, W, 3] in about [-1, 1].
     """
-    count = len(tokens)
     every = np.concatenate([tokens, np.broadcast_to(null_tokens, tokens.shape)])
-    context = model.text_encoder(tf.constant(every))  # [2N, T, C]
-
-    @tf.function(autograph=False)  # To convert it costs seconds, and it has nothing to convert.
-    def evaluate(z: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-        both = model.unet(
-            tf.concat([z, z], axis=0), timesteps=tf.fill([2 * count], t), context=context
-        )
-        return guide(conditional=both[:count], unconditional=both[count:], scale=guidance)
-
-    latent = sample(
-        ddim,
-        Denoiser(lambda z, t: evaluate(z, tf.constant(t)), model.prediction),
-        tf.constant(noise),
-        path=spaced_path(model.schedule, steps, Spacing()),
+    latent = sample_latents(
+        guided(model.unet, guidance),
+        context=model.text_encoder(tf.constant(every)),  # [2N, T, C]
+        noise=tf.constant(noise),
+        schedule=model.schedule,
+        prediction=model.prediction,
+        steps=steps,
     )
     return model.autoencoder.decoder(latent / model.autoencoder.config.scale).numpy()

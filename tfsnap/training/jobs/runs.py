@@ -29,18 +29,34 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
       TrainingError: the workdir was started with another config; the message names the fields.
       WeightFileError: its config cannot be read.
     """
+    if is_run(workdir):
+        _require_equal(workdir, _to_dict(load_job(workdir)), _to_dict(job))
+    else:
+        _write_config(workdir, _to_dict(job))
+
+
+def require_same_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    """As `save_config`, for what is no job: its config as JSON types."""
+    if is_run(workdir):
+        _require_equal(workdir, json.loads((workdir / _CONFIG).read_text()), config)
+    else:
+        _write_config(workdir, config)
+
+
+def _require_equal(workdir: pathlib.Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    changed = differences(old, new)
+    if changed:
+        raise TrainingError(
+            f"{workdir} was started with another config: {'; '.join(changed)}. "
+            "Use another --workdir, or the same config"
+        )
+
+
+def _write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / _CONFIG
-    if is_run(workdir):
-        changed = differences(_to_dict(load_job(workdir)), _to_dict(job))
-        if changed:
-            raise TrainingError(
-                f"{workdir} was started with another config: {'; '.join(changed)}. "
-                "Use another --workdir, or the same config"
-            )
-        return
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_to_dict(job), indent=2) + "\n")
+    temporary.write_text(json.dumps(config, indent=2) + "\n")
     os.replace(temporary, path)
 
 

@@ -1,0 +1,57 @@
+"""Races end with the right winners, and early."""
+
+import numpy as np
+
+from tfsnap.evolve.race import race, standard_error
+
+MEANS = {"a": 0.10, "b": 0.11, "c": 0.30, "d": 0.50, "e": 0.12}
+LAP = 8
+
+
+def common(lap):
+    """What makes some prompts easy for everybody: much larger than the differences."""
+    return np.random.default_rng(lap).standard_normal(LAP)
+
+
+def measure(entrant, lap):
+    own = np.random.default_rng(1000 + lap * 7 + ord(entrant)).standard_normal(LAP)
+    return MEANS[entrant] + common(lap) + 0.02 * own
+
+
+def test_the_lowest_win_and_the_hopeless_are_not_measured_to_the_end():
+    values = race(list(MEANS), measure, laps=20, winners=2)
+    assert len(values["c"]) == len(values["d"]) == LAP  # Paired, one lap is enough.
+    longest = max(map(len, values.values()))
+    last = [entrant for entrant, v in values.items() if len(v) == longest]
+    assert set(sorted(last, key=lambda entrant: values[entrant].mean())[:2]) == {"a", "b"}
+    assert LAP < longest < 20 * LAP  # Longer for those that are close, and not to the end.
+
+
+def test_values_of_a_lap_are_the_measured_ones_in_order():
+    values = race(["a", "d"], measure, laps=3, winners=1, confidence=np.inf)
+    for entrant in "ad":
+        expected = np.concatenate([measure(entrant, lap) for lap in range(3)])
+        np.testing.assert_array_equal(values[entrant], expected)
+
+
+def test_unpaired_noise_keeps_everybody_in():
+    """What the entrants have in common is what a race profits from."""
+
+    def unpaired(entrant, lap):
+        return MEANS[entrant] + np.random.default_rng(lap * 31 + ord(entrant)).standard_normal(LAP)
+
+    values = race(list("abe"), unpaired, laps=6, winners=1)
+    assert sum(len(v) for v in values.values()) > 2 * 6 * LAP
+
+
+def test_laps_are_told():
+    told = []
+    race(
+        ["a", "d"], measure, laps=5, winners=1, after_lap=lambda lap, v: told.append((lap, len(v)))
+    )
+    assert told == [(1, 2)]
+
+
+def test_standard_error():
+    assert standard_error(np.array([1.0])) == np.inf
+    assert standard_error(np.array([1.0, 3.0, 5.0, 7.0])) == np.sqrt(20 / 3) / 2

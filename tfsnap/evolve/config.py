@@ -1,0 +1,51 @@
+"""What a search is told."""
+
+import dataclasses
+
+from tfsnap.config import Config
+from tfsnap.training.jobs.unet import UNetJob
+
+
+@dataclasses.dataclass(frozen=True)
+class EvolveConfig(Config):
+    """A search for an efficient UNet: SnapFusion's Algorithm 1.
+
+    Attributes:
+      unet: weight file of the trained network that the search starts from.
+      table: latency table that knows the blocks of that network, see `tools/latency_table.py`.
+      robust: the robust training of a round; its `model` and `training.init` are set by the search.
+      target: the latency objective S, as a share of the first network's latency in the table.
+      rounds: at most so many.
+      grow: once the objective is met, go on by copying the block that is worth most, as long as the
+        objective stays met.
+      actions: edits of a round, at most.
+      split: whose captions are the prompts, D_val in the paper.
+      prompts: number of prompts, spread evenly over the split and shuffled by `seed`.
+      laps: in so many parts the prompts are gone through; after each, edits may fall out.
+      confidence: by how many standard errors an edit must be behind to fall out.
+      steps: DDIM steps of the pictures that are scored.
+      guidance: their guidance scale.
+      seed: of their noise and order.
+    """
+
+    unet: str = ""
+    table: str = ""
+    robust: UNetJob = UNetJob(run_probability=0.9)
+    target: float = 0.5
+    rounds: int = 10
+    grow: bool = False
+    actions: int = 2
+    split: str = "all"
+    prompts: int = 128
+    laps: int = 4
+    confidence: float = 2.0
+    steps: int = 10
+    guidance: float = 3.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._require(0.0 < self.target < 1.0, "target", "between 0 and 1")
+        for field in ("rounds", "actions", "prompts", "laps", "steps"):
+            self._require(getattr(self, field) >= 1, field, "at least 1")
+        self._require(self.prompts % self.laps == 0, "laps", f"a divisor of prompts={self.prompts}")
+        self._require(self.confidence > 0, "confidence", "above 0")

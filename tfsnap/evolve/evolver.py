@@ -1,0 +1,304 @@
+"""SnapFusion's Algorithm 1: robust training, scoring, editing, until the network is fast enough."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfsnap.config import UNetConfig
+from tfsnap.data.examples import spread
+from tfsnap.evolve.actions import REMOVE, Action, apply, possible
+from tfsnap.evolve.carry import carry
+from tfsnap.evolve.config import EvolveConfig
+from tfsnap.evolve.latency import LatencyError, LatencyTable
+from tfsnap.evolve.race import race, standard_error
+from tfsnap.evolve.ranking import Scored, choose, choose_copy, scored
+from tfsnap.evolve.scoring import Prompts, Scorer, share
+from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.unet import UNet, build_unet
+from tfsnap.runtime.philox import normal
+from tfsnap.training.jobs.inputs import captioned
+from tfsnap.training.stopping import StopRequest
+from tfsnap.training.trainer import WEIGHTS, Trainer
+from tfsnap.weights.archive import load_trained
+from tfsnap.weights.store import addressed, load_tensors, save_tensors
+
+_STATE = "state.json"
+EVOLVED = "unet.json"  # Shape of the newest network, in the workdir.
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """What a round found.
+
+    Attributes:
+      number: from 0.
+      latency: of the network before, milliseconds.
+      clip: its mean CLIP score after robust training.
+      error: the standard error of that mean.
+      scores: of all edits; those that are made are marked.
+    """
+
+    number: int
+    latency: float
+    clip: float
+    error: float
+    scores: tuple[Scored, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**dataclasses.asdict(self), "scores": [item.to_dict() for item in self.scores]}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Round":
+        """From the output of `to_dict`."""
+        return cls(**{**values, "scores": tuple(map(Scored.from_dict, values["scores"]))})
+
+
+@dataclasses.dataclass(frozen=True)
+class _State:
+    """Where the search is: the network that the next round starts with."""
+
+    config: UNetConfig
+    weights: str
+    rounds: tuple[Round, ...] = ()
+
+    def save(self, path: pathlib.Path) -> None:
+        values = {
+            "config": self.config.to_dict(),
+            "weights": self.weights,
+            "rounds": [item.to_dict() for item in self.rounds],
+        }
+        _write_json(path, values)
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> "_State":
+        values = json.loads(path.read_text())
+        config = UNetConfig.from_dict(values["config"])
+        return cls(config, values["weights"], tuple(map(Round.from_dict, values["rounds"])))
+
+
+class _Known:
+    """CLIP scores that were measured already, on disk: scoring is what a search spends its time on.
+
+    Args:
+      path: a JSON file.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        self._values = json.loads(path.read_text()) if path.is_file() else {}
+
+    def __call__(
+        self, action: Action | None, lap: int, measure: Callable[[], np.ndarray]
+    ) -> np.ndarray:
+        """Scores of the prompts of a lap under an edit, or, for None, without one."""
+        key = f"{action or 'as it is'}, lap {lap}"
+        if key not in self._values:
+            self._values[key] = measure().tolist()
+            _write_json(self._path, self._values)
+        return np.array(self._values[key])
+
+
+class Evolver:
+    """Runs the search in a workdir; run again, it goes on where it stopped.
+
+    The workdir gets a folder for every round with its robust training and the edited network's
+    weights, `state.json`, and `unet.json`, the shape of the newest network, which every tool takes.
+
+    Args:
+      config: of the search.
+      workdir: folder of the search.
+      strategy: where networks are trained.
+      tell: told each line of the log.
+
+    Raises:
+      ValueError: the start network and the table do not fit.
+      LatencyError: the table lacks a block.
+    """
+
+    def __init__(
+        self,
+        config: EvolveConfig,
+        *,
+        workdir: pathlib.Path,
+        strategy: tf.distribute.Strategy,
+        tell: Callable[[str], None] = print,
+    ):
+        self.config = config
+        self.workdir = workdir
+        self._strategy = strategy
+        self._tell = tell
+        self._table = LatencyTable.load(config.table)
+        first = load_trained(config.unet, "unet").model.config
+        # The networks around the UNet, and its prompts, stay the same in all rounds.
+        self._job = config.robust.replace(model=first)
+        self.target = config.target * self.latency(first)
+        path = workdir / _STATE
+        self._state = _State.load(path) if path.is_file() else _State(first, config.unet)
+
+    def latency(self, unet: UNetConfig) -> float:
+        """Milliseconds of a network by the table."""
+        side = self._job.data.resolution // self._job.trained_autoencoder.config.downsampling
+        tokens = self._job.text_encoder.config.context_length
+        return self._table.predict(unet, latent=(side, side), tokens=tokens)
+
+    @property
+    def rounds(self) -> tuple[Round, ...]:
+        """What the rounds so far found."""
+        return self._state.rounds
+
+    @property
+    def weights(self) -> str:
+        """The weight file of the newest network."""
+        return self._state.weights
+
+    def run(self, stop: StopRequest) -> UNetConfig | None:
+        """Searches until the objective is met or the rounds are over.
+
+        Returns:
+          The network; None when a signal ended the search before.
+        """
+        while len(self.rounds) < self.config.rounds:
+            latency = self.latency(self._state.config)
+            self._tell(
+                f"round {len(self.rounds)}: {latency:.3f} ms by the table, {self.target:.3f} wanted"
+            )
+            if latency <= self.target and not self.config.grow:
+                break
+            done = self._round(stop)
+            if done is None:
+                return None
+            if not done:
+                break
+        _write_json(self.workdir / EVOLVED, self._state.config.to_dict())
+        return self._state.config
+
+    def _round(self, stop: StopRequest) -> bool | None:
+        """Trains, scores and edits once.
+
+        Returns:
+          Whether there was something to edit; None when a signal came.
+        """
+        state, number = self._state, len(self.rounds)
+        folder = self._folder(number)
+        weights = self._train(folder / "robust", number, stop)
+        if weights is None:
+            return None
+        unet = load_trained(weights, "unet").model
+        found = self._score(unet, number)
+        tensors = addressed(unet.variables)
+        values = {name: variable.numpy() for name, variable in tensors.items()}
+        config = state.config
+        for item in found.scores:
+            if item.chosen:
+                self._tell(f"  {item.action}: dCLIP {item.dclip:+.4f}, -{item.dlatency:.3f} ms")
+                config, values = _edited(config, values, item.action)
+        if config == state.config:
+            return False
+        path = folder / "edited.safetensors"
+        about = load_tensors(weights)[1]
+        save_tensors(path, values, metadata={**about, "config": config.to_dict()})
+        self._state = _State(config, str(path), (*state.rounds, found))
+        self._state.save(self.workdir / _STATE)
+        return True
+
+    def _folder(self, number: int) -> pathlib.Path:
+        return self.workdir / f"round-{number:02d}"
+
+    def _train(self, folder: pathlib.Path, number: int, stop: StopRequest) -> pathlib.Path | None:
+        """Robust training from the state's weights with a fresh optimizer."""
+        job = self._job.replace(
+            model=self._state.config,
+            training=self._job.training.replace(
+                init=self._state.weights, seed=self._job.training.seed + number
+            ),
+        )
+        if (folder / WEIGHTS).is_file():
+            return folder / WEIGHTS
+        return Trainer(job, workdir=folder, strategy=self._strategy).fit(stop)
+
+    def _score(self, unet: UNet, number: int) -> Round:
+        """Races all removals against each other."""
+        c, before = self.config, self.latency(unet.config)
+        model = self._job.assemble(unet)
+        scorer = Scorer(model, c.steps, c.guidance)
+        prompts = self._prompts(model)
+        laps = [prompts.part(i, c.prompts // c.laps) for i in range(c.laps)]
+        known = _Known(self._folder(number) / "scores.json")
+        networks = {None: scorer.prepare(unet)}
+        savings = {}
+        for action in possible(unet.config, verbs=(REMOVE,)):
+            edited = apply(unet.config, action)
+            saved = before - self.latency(edited.config)
+            if saved > 0:  # By the table, whose noise may say otherwise of a small block.
+                savings[action], networks[action] = saved, scorer.prepare(share(unet, edited))
+
+        def clip_scores(action: Action | None, lap: int) -> np.ndarray:
+            return known(action, lap, lambda: scorer.scores(networks[action], laps[lap]))
+
+        base = [clip_scores(None, lap) for lap in range(c.laps)]
+        values = race(
+            list(savings),
+            lambda action, lap: (base[lap] - clip_scores(action, lap)) / savings[action],
+            laps=c.laps,
+            winners=c.actions,
+            confidence=c.confidence,
+            after_lap=lambda done, v: self._tell(f"  scored {done} of {c.laps} laps"),
+        )
+        ranked = [scored(a, v * savings[a], savings[a]) for a, v in values.items()]
+        clip = np.concatenate(base)
+        scores = self._chosen(unet.config, ranked, before - self.target)
+        return Round(number, before, float(clip.mean()), standard_error(clip), scores)
+
+    def _chosen(
+        self, config: UNetConfig, ranked: list[Scored], excess: float
+    ) -> tuple[Scored, ...]:
+        """All edits in the order of their scores, those to be made marked."""
+        if excess > 0:
+            chosen = choose(config, ranked, most=self.config.actions, excess=excess)
+        else:
+            copy = choose_copy(config, ranked, fits=self._fits)
+            chosen = [] if copy is None else [copy]
+        named = {item.action for item in chosen}
+        rest = [item for item in ranked if item.action not in named]
+        return tuple(sorted([*chosen, *rest], key=lambda item: item.score))
+
+    def _fits(self, config: UNetConfig) -> bool:
+        """Whether a network is known to meet the objective."""
+        try:
+            return self.latency(config) <= self.target
+        except LatencyError:  # The table lacks a block of it.
+            return False
+
+    def _prompts(self, model: LatentDiffusion) -> Prompts:
+        """The same in all rounds."""
+        c = self.config
+        length = model.text_encoder.config.context_length
+        found = captioned(self._job.data, c.split, length)
+        tokens = found.tokens[:, 0]  # The canonical captions, [N, T]
+        rows = np.random.default_rng(c.seed).permutation(spread(len(tokens), c.prompts))
+        noise = [normal(c.seed * 2**32 + i, model.latent_shape) for i in range(c.prompts)]
+        return Prompts.make(
+            model, tokens=tokens[rows], null_tokens=found.null_tokens, noise=np.stack(noise)
+        )
+
+
+def _edited(
+    config: UNetConfig, values: dict[str, np.ndarray], action: Action
+) -> tuple[UNetConfig, dict[str, np.ndarray]]:
+    """A network's shape and weights after an edit."""
+    edited = apply(config, action)
+    fresh = {n: v.numpy() for n, v in addressed(build_unet(edited.config).variables).items()}
+    return edited.config, carry(values, fresh=fresh, edited=edited)
+
+
+def _write_json(path: pathlib.Path, values: Any) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(values, indent=1) + "\n")
+    os.replace(temporary, path)

@@ -1,0 +1,113 @@
+"""Which edits to make: the least CLIP for the most latency."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfsnap.config import UNetConfig
+from tfsnap.evolve.actions import ADD, ATTENTION, RESNET, Action, apply, stages_of
+from tfsnap.evolve.race import standard_error
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """An edit and what it costs.
+
+    Attributes:
+      action: the edit.
+      dclip: by how much the CLIP score falls, the mean over the prompts.
+      error: the standard error of that mean, of paired differences.
+      dlatency: by how much the latency falls, milliseconds.
+      count: number of prompts that it was scored with; fewer if it fell out of the race.
+      chosen: whether the edit is made.
+    """
+
+    action: Action
+    dclip: float
+    error: float
+    dlatency: float
+    count: int
+    chosen: bool = False
+
+    @property
+    def score(self) -> float:
+        """dCLIP / dLatency: the lowest goes first (SnapFusion, section 3.1)."""
+        return self.dclip / self.dlatency
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**dataclasses.asdict(self), "score": self.score}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Scored":
+        """From the output of `to_dict`."""
+        fields = {field.name: values[field.name] for field in dataclasses.fields(cls)}
+        return cls(**{**fields, "action": Action(**values["action"])})
+
+
+def scored(action: Action, drops: np.ndarray, dlatency: float) -> Scored:
+    """Summarises the drops of the CLIP score, float [N], that an edit caused."""
+    return Scored(action, float(drops.mean()), standard_error(drops), dlatency, len(drops))
+
+
+def choose(
+    config: UNetConfig, ranked: Sequence[Scored], *, most: int, excess: float
+) -> list[Scored]:
+    """Picks the edits of a round, best first.
+
+    Only one edit of a stage and its counterpart is picked, so that the numbers of blocks that the
+    others name stay what they are, and no more than the latency objective needs.
+
+    Args:
+      config: the network.
+      ranked: its edits.
+      most: how many at most.
+      excess: milliseconds that the network is above the objective.
+    """
+    chosen: list[Scored] = []
+    touched: set[str] = set()
+    for item in sorted(ranked, key=lambda item: item.score):
+        if len(chosen) == most or sum(c.dlatency for c in chosen) >= excess:
+            break
+        stages = _stages(config, item.action)
+        if not touched & stages:
+            chosen.append(dataclasses.replace(item, chosen=True))
+            touched |= stages
+    return chosen
+
+
+def _stages(config: UNetConfig, action: Action) -> set[str]:
+    """The stages that an edit changes."""
+    found = {action.stage}
+    if action.block == RESNET and action.stage.startswith("down."):
+        found.add(f"up.{len(config.down) - 1 - int(action.stage.removeprefix('down.'))}")
+    return found
+
+
+def choose_copy(
+    config: UNetConfig, ranked: Sequence[Scored], *, fits: Callable[[UNetConfig], bool]
+) -> Scored | None:
+    """Picks a block to add once the objective is met: a copy of the one that is worth most.
+
+    Args:
+      config: the network.
+      ranked: the removals of its blocks.
+      fits: whether a network meets the objective.
+
+    Returns:
+      The addition, with the figures of the block that it copies; None if none fits.
+
+    Reference: SnapFusion, Algorithm 1: the highest dCLIP / dLatency is copied.
+    """
+    for item in sorted(ranked, key=lambda item: item.score, reverse=True):
+        action = dataclasses.replace(item.action, verb=ADD)
+        stage = dict(stages_of(config))[action.stage]
+        if action.block == ATTENTION:
+            action = dataclasses.replace(action, attention=stage.attentions[action.resnet])
+        else:
+            action = dataclasses.replace(action, resnet=stage.resnets - 1)
+        if item.dclip > 0 and fits(apply(config, action).config):
+            return dataclasses.replace(item, action=action, chosen=True)
+    return None

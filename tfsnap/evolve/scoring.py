@@ -1,0 +1,139 @@
+"""How much of the CLIP score an edit of a UNet costs."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfsnap.diffusion.schedule import NoiseSchedule
+from tfsnap.evolve.actions import Edited
+from tfsnap.metrics.retrieval import embed_captions, embed_images
+from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.unet import UNet
+from tfsnap.training.sampling import Guided, guided, sample_latents
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """What pictures are generated from; the same for every network that is scored.
+
+    Attributes:
+      context: of the prompts, float32 [N, T, C].
+      null_context: of the empty prompt, float32 [T, C].
+      embeddings: of the prompts in CLIP's space, unit vectors [N, E].
+      noise: where sampling starts, float32 [N, h, w, c].
+    """
+
+    context: np.ndarray
+    null_context: np.ndarray
+    embeddings: np.ndarray
+    noise: np.ndarray
+
+    @classmethod
+    def make(
+        cls,
+        model: LatentDiffusion,
+        *,
+        tokens: np.ndarray,
+        null_tokens: np.ndarray,
+        noise: np.ndarray,
+    ) -> "Prompts":
+        """Encodes prompts once.
+
+        Args:
+          model: whose text encoder and CLIP.
+          tokens: int32 [N, T].
+          null_tokens: of the empty prompt, int32 [T].
+          noise: standard normal, float32 [N, h, w, c].
+        """
+        return cls(
+            context=model.text_encoder(tf.constant(tokens)).numpy(),
+            null_context=model.text_encoder(tf.constant(null_tokens[None])).numpy()[0],
+            embeddings=embed_captions(model.clip, tokens),
+            noise=noise,
+        )
+
+    def part(self, number: int, size: int) -> "Prompts":
+        """The `number`-th `size` prompts."""
+        rows = slice(number * size, (number + 1) * size)
+        return dataclasses.replace(
+            self,
+            context=self.context[rows],
+            embeddings=self.embeddings[rows],
+            noise=self.noise[rows],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """Generates pictures with a UNet and asks CLIP whether they show their prompts.
+
+    Attributes:
+      model: all networks but the UNet.
+      steps: of DDIM.
+      guidance: the guidance scale.
+    """
+
+    model: LatentDiffusion
+    steps: int
+    guidance: float
+
+    def prepare(self, unet: UNet) -> Guided:
+        """What `scores` evaluates; it is traced once for every size of a batch."""
+        return guided(unet, self.guidance)
+
+    def scores(self, evaluate: Guided, prompts: Prompts) -> np.ndarray:
+        """Cosines between the pictures that a UNet makes and their prompts, float64 [N].
+
+        Args:
+          evaluate: from `prepare`.
+          prompts: what to draw.
+        """
+        count = len(prompts.noise)
+        null = np.broadcast_to(prompts.null_context, prompts.context.shape)
+        schedule: NoiseSchedule = self.model.schedule
+        latent = sample_latents(
+            evaluate,
+            context=tf.constant(np.concatenate([prompts.context, null])),  # [2N, T, C]
+            noise=tf.constant(prompts.noise),
+            schedule=schedule,
+            prediction=self.model.prediction,
+            steps=self.steps,
+        )
+        autoencoder = self.model.autoencoder
+        pictures = autoencoder.decoder(latent / autoencoder.config.scale).numpy()
+        seen = embed_images(self.model.clip, np.clip(pictures, -1.0, 1.0))
+        assert len(seen) == count
+        return np.sum(seen.astype(np.float64) * prompts.embeddings, axis=1)
+
+
+def share(unet: UNet, edited: Edited) -> UNet:
+    """The network after a removal, made of the layers of the network before: no weight is copied.
+
+    Args:
+      unet: the network before.
+      edited: the edit, which adds nothing.
+
+    Raises:
+      ValueError: the edit adds a block.
+    """
+    added = [name for name, origin in edited.origins.items() if origin.added]
+    if added:
+        raise ValueError(f"{added[0]} is new: only what is left of a network can be shared")
+    layers = {
+        block.name: block
+        for stage in (*unet.down, unet.mid, *unet.up)
+        for block in (*stage.resnets, *(a for row in stage.attentions for a in row))
+    }
+    result = UNet(edited.config)
+    for name in ("time_in", "time_out", "conv_in", "norm_out", "conv_out"):
+        setattr(result, name, getattr(unet, name))
+    for mine, theirs in zip(
+        (*result.down, result.mid, *result.up), (*unet.down, unet.mid, *unet.up), strict=True
+    ):
+        mine.resample = theirs.resample
+        mine.resnets = [layers[edited.origins[b.name].name] for b in mine.resnets]
+        mine.attentions = [
+            [layers[edited.origins[b.name].name] for b in row] for row in mine.attentions
+        ]
+    return result

@@ -1,0 +1,87 @@
+"""Searches for an efficient UNet: SnapFusion's Algorithm 1.
+
+    tools/latency_table.py --unet=runs/search/teacher/config.json --latent=8x8 --tokens=24 \
+      --output=runs/search/table.json
+    tools/evolve.py --config=configs/emoji/evolve.py --workdir=runs/search/evolved
+
+Loops robust training, scoring of every edit by dCLIP / dLatency, and editing, until the network
+takes the wanted share of its latency. Run the same command again to go on where it stopped. The
+workdir gets `unet.json`, the shape of the newest network, which every tool takes, its weights in
+the last round's folder, `rounds.md` and `rounds.png`.
+"""
+
+import json
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+# Programs are run from anywhere: the repository's root holds `configs` and `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As tools/train.py does.
+
+from tfsnap.data.fetch import FetchError
+from tfsnap.evolve.config import EvolveConfig
+from tfsnap.evolve.evolver import Evolver
+from tfsnap.evolve.latency import LatencyError
+from tfsnap.evolve.report import write_report
+from tfsnap.training.jobs.runs import require_same_config
+from tfsnap.training.memory import keep_freed_memory
+from tfsnap.training.stopping import Stopped, StopRequest
+from tfsnap.training.strategy import STRATEGIES, StrategyError, make_strategy
+from tfsnap.training.trainer import TrainingError
+from tfsnap.weights.store import WeightFileError, WeightMismatchError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The search: a file in configs/.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the search.")
+_STRATEGY = flags.DEFINE_enum("strategy", "one", STRATEGIES[:2], "Where robust training runs.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
+    keep_freed_memory()
+    try:
+        with StopRequest() as stop:
+            _evolve(stop)
+    except Stopped as stopped:
+        print(f"evolve: stopped by {stopped}; the same command goes on")
+    except (
+        FetchError,
+        LatencyError,
+        OSError,
+        StrategyError,
+        TrainingError,
+        ValueError,
+        WeightFileError,
+        WeightMismatchError,
+    ) as error:
+        sys.exit(f"evolve: {error}")
+
+
+def _evolve(stop: StopRequest) -> None:
+    workdir = pathlib.Path(_WORKDIR.value)
+    config = EvolveConfig.from_dict(_CONFIG.value.to_dict())
+    require_same_config(workdir, config.to_dict())
+    evolver = Evolver(
+        config,
+        workdir=workdir,
+        strategy=make_strategy(_STRATEGY.value),
+        tell=lambda line: print(line, flush=True),
+    )
+    found = evolver.run(stop)
+    if evolver.rounds:
+        write_report(evolver.rounds, workdir, target=evolver.target)
+    if found is None:
+        print("The same command goes on.")
+    else:
+        print(f"{json.dumps(found.to_dict())}\nNetwork: {workdir / 'unet.json'}")
+        print(f"Its weights: {evolver.weights}; {workdir / 'rounds.md'}, {workdir / 'rounds.png'}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)
