@@ -16,9 +16,13 @@ from tfsnap.export.converter import PRECISIONS
 from tfsnap.runtime.errors import TfsnapError
 from tfsnap.runtime.manifest import SAMPLERS
 from tfsnap.training.jobs.runs import load_finished
+from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
+_AUTOENCODER = flags.DEFINE_string(
+    "autoencoder", None, "Weight file to take the decoder from, such as a distilled one's."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the bundle; an earlier one is replaced.")
 _PRECISION = flags.DEFINE_enum("precision", "fp16", PRECISIONS, "How weights are stored.")
 _NAME = flags.DEFINE_string("name", "emoji", "Name of the model, for people.")
@@ -52,7 +56,10 @@ def main(argv: list[str]) -> None:
             min_psnr_db=_MIN_PSNR.value,
             encoder=_ENCODER.value,
         )
-        manifest = write_bundle(load_finished(_WORKDIR.value), _OUTPUT.value, spec)
+        model = load_finished(_WORKDIR.value)
+        if _AUTOENCODER.value:
+            model = model.with_decoder_of(load_trained(_AUTOENCODER.value, "autoencoder").model)
+        manifest = write_bundle(model, _OUTPUT.value, spec)
     except (
         FetchError,
         OSError,

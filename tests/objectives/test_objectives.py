@@ -10,6 +10,7 @@ from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.objectives.autoencode import Autoencode
 from tfsnap.objectives.base import Draws, normal_from_bits
 from tfsnap.objectives.contrastive import Contrastive
+from tfsnap.objectives.decoder_distill import DecoderDistill
 from tfsnap.objectives.denoise import Denoise
 
 ROWS = 6
@@ -156,3 +157,33 @@ def test_draws_are_finite_at_both_ends_and_symmetric():
     assert lowest == pytest.approx(-highest, rel=1e-3)
     assert highest > 5.0
     assert middle == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("edge_weight", [0.0, 0.5])
+def test_decoder_distill(edge_weight):
+    rng = np.random.default_rng(4)
+    latent = rng.standard_normal([ROWS, 2, 3, 4])
+    model = FakeAutoencoder(latent, latent)
+
+    def teacher(z):
+        return 0.5 * model.decoder(z) ** 2
+
+    batch = {"latent": tf.constant(latent, tf.float32)}
+    loss, metrics = DecoderDistill(teacher, edge_weight)(model, batch, draws())
+
+    student = latent[..., :3].repeat(2, 1).repeat(2, 2)
+    error = student - 0.5 * student**2
+    squared = (error**2).mean((1, 2, 3))
+    edge = np.abs(np.diff(error, axis=1)).mean((1, 2, 3))
+    edge = (edge + np.abs(np.diff(error, axis=2)).mean((1, 2, 3))) / 2
+    np.testing.assert_allclose(loss, squared + edge_weight * edge, rtol=1e-4)
+    np.testing.assert_allclose(metrics["psnr"], 10 * np.log10(4 / squared), rtol=1e-4)
+
+
+def test_decoder_distill_does_not_train_the_teacher():
+    weight = tf.Variable(2.0)
+    model = FakeAutoencoder(np.zeros([1]), np.zeros([1]))
+    objective = DecoderDistill(lambda z: weight * model.decoder(z))
+    with tf.GradientTape() as tape:
+        loss, _ = objective(model, {"latent": tf.ones([1, 2, 2, 4])}, draws(1))
+    assert tape.gradient(loss, weight) is None

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -314,3 +315,53 @@ def test_a_search_goes_on_where_it_stopped(runs, evolved):
     other = run("evolve", *search(runs, "--config.prompts=16"))
     assert other.returncode == 1
     assert "prompts was 8, is 16" in other.stderr.strip().splitlines()[-1]
+
+
+def test_a_decoder_is_distilled_and_takes_the_teachers_place(runs, bundle):
+    flags = (
+        f"--config={ROOT}/configs/emoji/decoder_distill.py",
+        f"--workdir={runs}/decoder",
+        *SMALL,
+        *(
+            f"--config.{part}={runs}/{part}/weights.safetensors"
+            for part in ("autoencoder", "clip", "unet")
+        ),
+        "--config.pool=6",
+        "--config.pool_steps=2",
+        f"--config.cache={runs}/pools",
+        "--config.steps=2",
+    )
+    output = succeed("train", *flags)
+    pools = sorted(path.name for path in (runs / "pools").iterdir())
+    assert pools[:2] == ["pool-000000.safetensors", "pool-000001.safetensors"]  # Three steps.
+    # Batches are made ahead of their steps, so that a third may have been begun.
+    assert "psnr" in output and output.count("sampling 6 latents") == len(pools) <= 3
+    weights = runs / "decoder/weights.safetensors"
+    student = load_trained(weights, "autoencoder")
+    teacher = load_trained(runs / "autoencoder/weights.safetensors", "autoencoder")
+    assert student.model.config.decoder_channels == (8, 16, 32)
+    assert student.model.config.scale == teacher.model.config.scale
+    old, new = (
+        load_tensors(runs / f"{p}/weights.safetensors")[0] for p in ("autoencoder", "decoder")
+    )
+    for name, value in new.items():
+        if name.startswith(("encoder.", "quant_conv.")):
+            np.testing.assert_array_equal(value, old[name])
+    succeed(
+        "export",
+        f"--workdir={runs}/unet",
+        f"--autoencoder={weights}",
+        f"--output={runs}/small",
+        "--precision=int8",
+        "--min_psnr=15",
+    )
+    sizes = [(folder / "decoder.tflite").stat().st_size for folder in (runs / "small", bundle)]
+    assert sizes[0] < sizes[1]
+    refused = run(
+        "export",
+        f"--workdir={runs}/unet",
+        f"--autoencoder={ROOT}/tfsnap/presets/emoji-64/autoencoder.safetensors",
+        f"--output={runs}/other",
+    )
+    assert refused.returncode == 1
+    assert "the other autoencoder is of another kind" in refused.stderr.strip().splitlines()[-1]

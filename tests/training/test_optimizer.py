@@ -69,3 +69,13 @@ def test_average_warms_up_then_decays():
     np.testing.assert_allclose(w, [expected], rtol=1e-5)
     average.swap()
     np.testing.assert_allclose(w, [19.0])
+
+
+def test_without_decay_there_are_no_averages():
+    w = tf.Variable([2.0], name="net/dense/kernel")
+    average = WeightAverage([w], decay=0.0)
+    assert average.variables == {}
+    average.update(tf.constant(3))
+    average.start()
+    average.swap()
+    np.testing.assert_array_equal(w, [2.0])

@@ -35,3 +35,17 @@ class LatentDiffusion:
         """Height, width and channels of the latent."""
         height, width = (side // self.autoencoder.config.downsampling for side in self.resolution)
         return height, width, self.autoencoder.config.latent_channels
+
+    def with_decoder_of(self, autoencoder: Autoencoder) -> "LatentDiffusion":
+        """The same with another autoencoder, whose decoder reads the same latents.
+
+        Raises:
+          ValueError: the two differ in more than the decoder's widths.
+        """
+        mine, other = self.autoencoder.config, autoencoder.config
+        if mine.replace(decoder_channels=other.decoder_channels) != other:
+            raise ValueError(
+                f"the other autoencoder is of another kind: {other}, not {mine} with other "
+                "decoder_channels"
+            )
+        return dataclasses.replace(self, autoencoder=autoencoder)

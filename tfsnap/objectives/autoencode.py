@@ -40,17 +40,21 @@ class Autoencode:
         error = tf.cast(model.decoder(latent), tf.float32) - image
         squared = tf.reduce_mean(tf.square(error), axis=[1, 2, 3])
         absolute = tf.reduce_mean(tf.abs(error), axis=[1, 2, 3])
-        edge = _edge_error(error)
+        edge = edge_error(error)
         variance = tf.exp(logvar)
         kl = 0.5 * tf.reduce_sum(tf.square(mean) + variance - 1.0 - logvar, axis=-1)
         kl = tf.reduce_mean(kl, axis=[1, 2])
         loss = absolute + self.edge_weight * edge + self.kl_weight * kl
-        # The peak-to-peak range of [-1, 1] is 2, so the peak power is 4.
-        psnr = 10.0 / tf.math.log(10.0) * tf.math.log(4.0 / tf.maximum(squared, 1e-10))
-        return loss, {"psnr": psnr, "kl": kl, "edge": edge}
+        return loss, {"psnr": psnr_db(squared), "kl": kl, "edge": edge}
 
 
-def _edge_error(error: tf.Tensor) -> tf.Tensor:
+def psnr_db(squared: tf.Tensor) -> tf.Tensor:
+    """Peak signal-to-noise ratio of pictures in [-1, 1], dB, from their mean squared errors."""
+    # The peak-to-peak range is 2, so the peak power is 4.
+    return 10.0 / tf.math.log(10.0) * tf.math.log(4.0 / tf.maximum(squared, 1e-10))
+
+
+def edge_error(error: tf.Tensor) -> tf.Tensor:
     """Mean absolute difference of neighbouring errors, [B]: differences are linear in the image."""
     vertical = tf.reduce_mean(tf.abs(error[:, 1:] - error[:, :-1]), axis=[1, 2, 3])
     horizontal = tf.reduce_mean(tf.abs(error[:, :, 1:] - error[:, :, :-1]), axis=[1, 2, 3])

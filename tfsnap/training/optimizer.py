@@ -96,7 +96,7 @@ class WeightAverage:
 
     Args:
       variables: the weights to average.
-      decay: the decay once warm.
+      decay: the decay once warm; 0 keeps no averages, which would be the weights themselves.
 
     Reference: Polyak & Juditsky 1992; the warm-up is TensorFlow's ExponentialMovingAverage's.
     """
@@ -105,7 +105,7 @@ class WeightAverage:
         self.decay = decay
         self._pairs = [
             (variable, tf.Variable(variable, trainable=False, name=f"ema/{variable.name[:-2]}"))
-            for variable in variables
+            for variable in (variables if decay > 0.0 else ())
         ]
 
     @property

@@ -4,12 +4,19 @@ from typing import Any
 
 from tfsnap.training.jobs.autoencoder import AutoencoderJob
 from tfsnap.training.jobs.clip import ClipJob
+from tfsnap.training.jobs.decoder import DecoderJob
 from tfsnap.training.jobs.unet import UNetJob
 
-JOBS = {"autoencoder": AutoencoderJob, "clip": ClipJob, "unet": UNetJob}
+AnyJob = AutoencoderJob | ClipJob | DecoderJob | UNetJob
+JOBS: dict[str, type[AnyJob]] = {
+    "autoencoder": AutoencoderJob,
+    "clip": ClipJob,
+    "decoder": DecoderJob,
+    "unet": UNetJob,
+}
 
 
-def job_from_dict(values: dict[str, Any]) -> AutoencoderJob | ClipJob | UNetJob:
+def job_from_dict(values: dict[str, Any]) -> AnyJob:
     """Builds a job from a config's values: the job's own and its `part`, a name of `JOBS`.
 
     Raises:

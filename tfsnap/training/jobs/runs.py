@@ -7,17 +7,13 @@ from typing import Any
 
 from tfsnap.config import differences
 from tfsnap.models.latent_diffusion import LatentDiffusion
-from tfsnap.training.jobs import JOBS, job_from_dict
-from tfsnap.training.jobs.autoencoder import AutoencoderJob
-from tfsnap.training.jobs.clip import ClipJob
+from tfsnap.training.jobs import JOBS, AnyJob, job_from_dict
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.trainer import WEIGHTS, TrainingError
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import WeightFileError
 
 _CONFIG = "config.json"
-
-AnyJob = AutoencoderJob | ClipJob | UNetJob
 
 
 def save_config(workdir: pathlib.Path, job: AnyJob) -> None:

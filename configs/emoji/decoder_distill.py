@@ -1,0 +1,40 @@
+"""The efficient emoji decoder: half of the channels (SnapFusion section 3.2).
+
+    tools/train.py --config=configs/emoji/decoder_distill.py --workdir=runs/search/decoder
+
+Learns from the decoder of the demo's autoencoder on what `configs/emoji/unet.py:search` generates,
+at 32 px. Export with tools/export.py --autoencoder=runs/search/decoder/weights.safetensors. The
+paper samples with 50 steps and guidance 7.5; this network needs neither. Cost and result:
+unmeasured.
+"""
+
+import ml_collections
+
+from configs.emoji.subset import demo_data
+from configs.values import config_dict
+from tfsnap.training.config import OptimizerConfig, TrainingConfig
+from tfsnap.training.jobs import DecoderJob
+
+JOB = DecoderJob(
+    autoencoder="runs/demo/autoencoder/weights.safetensors",
+    clip="runs/demo/clip/weights.safetensors",
+    unet="runs/search/teacher/weights.safetensors",
+    decoder_channels=(8, 16, 32),
+    data=demo_data(),
+    training=TrainingConfig(
+        steps=2_000,
+        batch_size=16,
+        log_every=50,
+        checkpoint_every=500,
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
+    ),
+    pool=1_024,
+    pool_steps=500,
+    cache="runs/search/pools",
+    steps=10,
+    guidance=3.0,
+)
+
+
+def get_config() -> ml_collections.ConfigDict:
+    return config_dict("decoder", JOB)
