@@ -124,6 +124,7 @@ def measure(variant: str) -> Measured:
     from tfsnap.models.unet import build_unet
     from tfsnap.objectives.denoise import Denoise
     from tfsnap.training.jobs import UNetJob, job_from_dict
+    from tfsnap.training.lora import LoraUNet
     from tfsnap.training.memory import keep_freed_memory
     from tfsnap.training.strategy import make_strategy, place_of_environment
     from tfsnap.training.trainer import Trainer
@@ -138,7 +139,8 @@ def measure(variant: str) -> Measured:
                 prediction=self.prediction,
                 scale=1.0,
             )
-            return build_unet(self.model), objective
+            network = build_unet(self.model)
+            return LoraUNet(network, self.lora) if self.lora.rank else network, objective
 
         def source(self) -> BatchSource:
             rng, rows, unet = np.random.default_rng(0), self.training.batch_size, self.model
@@ -161,7 +163,8 @@ def measure(variant: str) -> Measured:
     strategy = make_strategy("multi_worker" if _WORKERS.value > 1 else "one")
     job = job_from_dict(_CONFIG.value.to_dict())
     training = job.training.replace(**changes(variant))
-    job = RandomJob(model=job.model, training=training, prediction=job.prediction)
+    kept = {name: getattr(job, name) for name in ("model", "prediction", "lora")}
+    job = RandomJob(training=training.replace(init=""), **kept)
     peak = matmul_peak()
     trainer = Trainer(job, workdir=pathlib.Path("/nonexistent"), strategy=strategy)
     seconds, together, calls = [], training.steps_per_call, trainer.calls()

@@ -9,9 +9,10 @@ from tfsnap.config import differences
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.training.jobs import JOBS, AnyJob, job_from_dict
 from tfsnap.training.jobs.unet import UNetJob
+from tfsnap.training.lora import merge
 from tfsnap.training.trainer import WEIGHTS, TrainingError
 from tfsnap.weights.archive import load_trained
-from tfsnap.weights.store import WeightFileError
+from tfsnap.weights.store import WeightFileError, load_tensors
 
 _CONFIG = "config.json"
 
@@ -96,8 +97,10 @@ def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
     Raises:
       WeightFileError: the run is not finished, or a weight file is missing or damaged.
     """
-    job = load_unet_job(workdir)
-    return job.assemble(load_trained(pathlib.Path(workdir) / WEIGHTS, "unet").model)
+    job, weights = load_unet_job(workdir), pathlib.Path(workdir) / WEIGHTS
+    if job.lora.rank:
+        return job.assemble(merge(job.lora_base(), load_tensors(weights)[0], job.lora))
+    return job.assemble(load_trained(weights, "unet").model)
 
 
 def _to_dict(job: AnyJob) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfsnap.config import Config, ScheduleConfig, UNetConfig
+from tfsnap.config import Config, ScheduleConfig, UNetConfig, differences
 from tfsnap.data.buckets import BucketSource
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.data.prepared.framing import Shape
@@ -33,6 +33,7 @@ from tfsnap.training.jobs.inputs import (
     read_captions,
 )
 from tfsnap.training.jobs.latents import Latents, open_latents
+from tfsnap.training.lora import LoraConfig, LoraUNet
 from tfsnap.training.pictures import mosaic
 from tfsnap.training.precision import computing_in
 from tfsnap.training.sampling import sample_pictures
@@ -58,6 +59,8 @@ class UNetJob(Config):
       training: length, batch and optimizer.
       schedule: the noise schedule.
       prediction: "epsilon" or "v".
+      lora: trains a low-rank adaptation of a network instead of a network; `model` is then that of
+        its weight file.
       run_probability: p of robust training, see `tfsnap.objectives.robust`; 1 runs all blocks.
       dropout: share of examples with the empty caption, for classifier-free guidance.
       preview_steps: DDIM steps of the preview pictures.
@@ -74,6 +77,7 @@ class UNetJob(Config):
     training: TrainingConfig = TrainingConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     prediction: str = "epsilon"
+    lora: LoraConfig = LoraConfig()
     run_probability: float = 1.0
     dropout: float = 0.1
     preview_steps: int = 20
@@ -81,7 +85,7 @@ class UNetJob(Config):
 
     def build(self) -> tuple[keras.Model, Denoise | Robust]:
         """See `Job`."""
-        model = build_unet(self.model)  # First: its weights depend on the seed and nothing else.
+        model = self._network()  # First: its weights depend on the seed and nothing else.
         # Without a cache the data waits: a run that only lacks its weights never needs it.
         stored = _any(self.encoded) if self.latents else None
         ready = stored is not None and stored.condition == "context"
@@ -94,6 +98,28 @@ class UNetJob(Config):
         if self.run_probability == 1.0:
             return model, objective
         return model, Robust(objective, self.run_probability)
+
+    def _network(self) -> UNet | LoraUNet:
+        if not self.lora.rank:
+            return build_unet(self.model)
+        return LoraUNet(self.lora_base(), self.lora)
+
+    def lora_base(self) -> UNet:
+        """The network that is adapted.
+
+        Raises:
+          ValueError: it is not of the shape that the config says.
+          WeightFileError: its file is missing or damaged.
+        """
+        found = load_trained(self.lora.base, "unet")
+        changed = differences(self.model.to_dict(), found.model.config.to_dict())
+        if changed:
+            raise ValueError(f"{self.lora.base} is not config.model: {'; '.join(changed[:4])}")
+        told = found.about.get("prediction", self.prediction)
+        if told != self.prediction:
+            raise ValueError(f"{self.lora.base} predicts {told}, config.prediction says otherwise")
+        found.model.trainable = False
+        return found.model
 
     def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """See `Job`."""
@@ -157,10 +183,12 @@ class UNetJob(Config):
         )
         return {"samples": mosaic(pictures, columns=4)}
 
-    def describe(self, model: UNet) -> dict[str, Any]:
+    def describe(self, model: UNet | LoraUNet) -> dict[str, Any]:
         """See `Job`."""
+        more = model.about() if isinstance(model, LoraUNet) else {}
         return describe(
             model,
+            **more,
             prediction=self.prediction,
             schedule=self.schedule.to_dict(),
             resolution=[self.data.resolution, self.data.resolution],

@@ -1,0 +1,162 @@
+"""Fine-tuning by low-rank adaptation: a few new weights learn, the network's own stay."""
+
+import dataclasses
+import fnmatch
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from tfsnap.config import Config
+from tfsnap.models.unet import UNet
+from tfsnap.weights.names.unet import unet_rows
+from tfsnap.weights.store import assign
+
+METADATA = "lora_adapter_metadata"  # The header field that diffusers and PEFT read.
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig(Config):
+    """What is adapted, and by how much.
+
+    Attributes:
+      rank: r, columns of the factors; 0 trains the network itself.
+      alpha: the product of the factors is multiplied by alpha / r.
+      base: weight file of the network that is adapted.
+      layers: names or patterns of its linear layers; by default all of attention.
+    """
+
+    rank: int = 0
+    alpha: float = 1.0
+    base: str = ""
+    layers: tuple[str, ...] = (
+        "*attention.query",
+        "*attention.key",
+        "*attention.value",
+        "*attention.out",
+    )
+
+    def __post_init__(self) -> None:
+        self._require(self.rank >= 0, "rank", "at least 0")
+        self._require(self.alpha > 0, "alpha", "above 0")
+
+
+class _Factors(keras.layers.Layer):
+    """A [r, in] and B [out, r] of one layer, axes as in PyTorch; A is random, B starts at zero."""
+
+    def __init__(self, name: str, *, inputs: int, outputs: int, config: LoraConfig):
+        super().__init__(name=name)
+        self._scale = config.alpha / config.rank
+        # As PyTorch starts a linear layer, of which diffusers' and PEFT's A is one.
+        start = keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")
+        with tf.name_scope(name):  # Which Keras leaves out outside of a call.
+            self.a = self.add_weight("lora_A.weight", [config.rank, inputs], initializer=start)
+            self.b = self.add_weight("lora_B.weight", [outputs, config.rank], initializer="zeros")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """alpha / r B A x, float [..., out] of float [..., in]."""
+        low = tf.tensordot(x, self.a, axes=[[-1], [1]])  # [..., r]
+        return self._scale * tf.tensordot(low, self.b, axes=[[-1], [1]])
+
+    def product(self) -> np.ndarray:
+        """What is added to a kernel, float32 [in, out]."""
+        return self._scale * (self.b.numpy() @ self.a.numpy()).T
+
+
+class LoraUNet(keras.Model):
+    """A UNet with low-rank adaptations, which are all of its variables.
+
+    They are named as diffusers and PEFT name them, so that a weight file of them is a LoRA file.
+
+    Args:
+      unet: the network, whose weights stay what they are.
+      config: what is adapted.
+
+    Raises:
+      ValueError: a pattern names no linear layer.
+
+    Reference: Hu et al. 2021 (arXiv 2106.09685).
+    """
+
+    def __init__(self, unet: UNet, config: LoraConfig):
+        super().__init__(name="lora")
+        self._base: Callable[[], UNet] = lambda: unet  # Keras would track the network itself.
+        self.config = unet.config
+        self.lora = config
+        named = {layer.name: layer for layer in _linear_layers(unet, config.layers)}
+        modules = {row.address: row.diffusers for row in unet_rows(unet.config)}
+        self.factors = {}
+        for name, layer in sorted(named.items()):
+            module = modules[f"{name}.kernel"].removesuffix(".weight")
+            inputs, outputs = layer.kernel.shape
+            factors = _Factors(f"unet.{module}", inputs=inputs, outputs=outputs, config=config)
+            layer.call = _adapted(layer.call, factors)
+            self.factors[name] = factors
+        self.built = True  # All variables are there.
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """See `UNet`."""
+        return self._base().blocks
+
+    @property
+    def submodules(self) -> tuple[tf.Module, ...]:
+        """Those of the network as well, whose activations may be computed again."""
+        return (*super().submodules, *self._base().submodules)
+
+    def call(self, latent: tf.Tensor, **inputs: Any) -> tf.Tensor:
+        """See `UNet.call`."""
+        return self._base()(latent, **inputs)
+
+    def about(self) -> dict[str, Any]:
+        """The description that diffusers and PEFT read from a file's header."""
+        return {METADATA: {"unet.r": self.lora.rank, "unet.lora_alpha": self.lora.alpha}}
+
+
+def merge(unet: UNet, tensors: Mapping[str, np.ndarray], config: LoraConfig) -> UNet:
+    """Adds adaptations to a network's weights.
+
+    Args:
+      unet: the network that was adapted; it is changed.
+      tensors: the weight file of a `LoraUNet`, by address.
+      config: of the adaptation.
+
+    Returns:
+      `unet`.
+
+    Raises:
+      WeightMismatchError: the tensors are of another adaptation.
+    """
+    model = LoraUNet(unet, config)
+    assign(tensors, model.variables)
+    layers = {layer.name: layer for layer in _linear_layers(unet, config.layers)}
+    for name, factors in model.factors.items():
+        layers[name].kernel.assign_add(factors.product())
+        del layers[name].call  # The class's own again.
+    return unet
+
+
+def _adapted(call: Callable[..., tf.Tensor], factors: _Factors) -> Callable[..., tf.Tensor]:
+    def wrapped(x: tf.Tensor) -> tf.Tensor:
+        y = call(x)
+        return y + tf.cast(factors(x), y.dtype)
+
+    return wrapped
+
+
+def _linear_layers(unet: UNet, patterns: tuple[str, ...]) -> list[keras.layers.Dense]:
+    found = {
+        layer.name: layer for layer in unet.submodules if isinstance(layer, keras.layers.Dense)
+    }
+    chosen = set()
+    for pattern in patterns:
+        names = fnmatch.filter(found, pattern)
+        if not names:
+            raise ValueError(
+                f"lora.layers has {pattern!r}, which names no linear layer; some of the network's "
+                f"are {', '.join(sorted(found)[:6])}"
+            )
+        chosen.update(names)
+    return [found[name] for name in sorted(chosen)]
