@@ -95,7 +95,7 @@ def changes(variant: str) -> dict[str, Any]:
         if name not in types or not given:
             raise ValueError(f"{part!r} is no field of training with its value, as accumulate=4 is")
         if types[name] is tuple:
-            found[name] = tuple(text.split("+"))
+            found[name] = tuple(filter(None, text.split("+")))
         else:
             found[name] = text == "True" if types[name] is bool else types[name](text)
     return found

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 from tfsnap.config import ScheduleConfig
 from tfsnap.data.fetch import FetchError, fetch_merges
@@ -21,14 +21,6 @@ from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
 GUIDANCE = 7.5  # The default of Stable Diffusion, as are 50 steps.
 STEPS = 50
-
-
-class _Checkpoint(NamedTuple):
-    """Networks, and what is known of how they were meant to be used."""
-
-    model: LatentDiffusion
-    pad_token: int
-    sampler: Sampler
 
 
 def load_pipeline(
@@ -53,19 +45,20 @@ def load_pipeline(
       >>> load_pipeline("sd15", height=512, width=768)("a lighthouse", sampler="dpmpp_2m", steps=20)
     """
     try:
-        found = _load(pathlib.Path(folder))
-        length = found.model.text_encoder.config.context_length
+        found, sampler = _load(pathlib.Path(folder))
+        length = found.text_encoder.config.context_length
         tokenizer = Tokenizer(fetch_merges(), context_length=length, pad_token=found.pad_token)
     except (FetchError, OSError, ValueError, WeightFileError, WeightMismatchError) as error:
         raise WeightsError(str(error)) from error
-    model = _resized(found.model, height, width)
-    settings = settings_of(model, guidance=GUIDANCE, sampler=found.sampler)
+    model = _resized(found, height, width)
+    settings = settings_of(model, guidance=GUIDANCE, sampler=sampler)
     return keras_pipeline(model, tokenizer, settings)
 
 
-def _load(folder: pathlib.Path) -> _Checkpoint:
+def _load(folder: pathlib.Path) -> tuple[LatentDiffusion, Sampler]:
+    """The networks, and how they are sampled by default."""
     if is_run(folder):
-        return _Checkpoint(load_finished(folder), pad_token=0, sampler=Sampler(steps=STEPS))
+        return load_finished(folder), Sampler(steps=STEPS)
     if (folder / "unet" / "config.json").is_file():
         raise WeightFileError(
             f"{folder} is a diffusers folder: convert it first, tools/convert_weights.py "
@@ -83,8 +76,9 @@ def _load(folder: pathlib.Path) -> _Checkpoint:
         schedule=NoiseSchedule(ScheduleConfig.from_dict(unet_about.get("schedule", {}))),
         prediction=unet_about.get("prediction", "epsilon"),
         resolution=(height, width),
+        pad_token=text_about.get("pad_token", 0),
     )
-    return _Checkpoint(model, text_about.get("pad_token", 0), _sampler(unet_about))
+    return model, _sampler(unet_about)
 
 
 def _sampler(about: dict[str, Any]) -> Sampler:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -238,6 +239,35 @@ def test_exporting_something_else_is_one_line(runs, tmp_path):
     assert result.returncode == 1
     assert result.stderr.strip().splitlines()[-1].endswith("the UNet's run is wanted")
     assert not (tmp_path / "b").exists()
+
+
+def test_an_adaptation_is_trained_merged_and_exported(runs, tmp_path):
+    base = f"--config.lora.base={runs}/unet/weights.safetensors"
+    weights = [
+        f"--config.{part}={runs}/{part}/weights.safetensors" for part in ("autoencoder", "clip")
+    ]
+    done = train("unet", runs / "lora", *weights, "--config.lora.rank=2", base)
+    assert done.returncode == 0, done.stderr[-3000:]
+    tensors, about = load_tensors(runs / "lora/weights.safetensors")
+    assert about["lora_adapter_metadata"]["unet.r"] == 2
+    assert all(name.startswith("unet.") for name in tensors)
+    small = ("--precision=int8", "--min_psnr=15")
+    succeed("export", f"--workdir={runs}/lora", f"--output={tmp_path}/bundle", *small)
+    assert (tmp_path / "bundle/unet.tflite").is_file()
+    shutil.copy(runs / "unet/weights.safetensors", tmp_path / "unet.safetensors")
+    succeed(
+        "convert_weights",
+        f"--input={tmp_path}/unet.safetensors",
+        "--component=unet",
+        f"--lora={runs}/lora/weights.safetensors",
+        f"--output={tmp_path}/merged",
+    )
+    merged, _ = load_tensors(tmp_path / "merged/unet.safetensors")
+    before, _ = load_tensors(tmp_path / "unet.safetensors")
+    changed = {name for name in merged if not np.array_equal(merged[name], before[name])}
+    assert changed and all("attention" in name for name in changed)
+    missing = train("unet", tmp_path / "run", *weights, "--config.lora.rank=2")
+    assert missing.returncode == 1
 
 
 @pytest.fixture(scope="module")

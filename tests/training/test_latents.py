@@ -290,6 +290,22 @@ def test_a_text_encoder_alone_will_do(networks, tmp_path):
     assert alone.assemble(alone.build()[0]).clip is None
 
 
+def test_prompts_are_padded_as_the_text_encoder_was_trained(
+    networks, pictures, tmp_path, monkeypatch
+):
+    text = job_of(networks).text_encoder
+    save_weights(tmp_path / "text", text.variables, metadata=describe(text, pad_token=31))
+    asked = []
+    monkeypatch.setattr(
+        unet, "captioned_shapes", lambda *a: asked.append(a) or {(SIDE, SIDE): pictures}
+    )
+    for clip, pad in ((str(tmp_path / "text"), 31), (job_of(networks).clip, 0)):
+        job = job_of(networks, clip=clip)
+        job.source()
+        assert asked.pop()[2:] == (LENGTH, pad)
+        assert job.assemble(job.build()[0]).pad_token == pad
+
+
 @pytest.fixture
 def shapes(pictures, monkeypatch):
     """The pictures as if they had been prepared in two shapes, a third of them wide."""

@@ -20,6 +20,7 @@ from tests.weights.references import (
     unet_inputs,
     with_tanh_gelu,
 )
+from tfsnap.training.jobs import UNetJob
 from tfsnap.training.lora import LoraConfig, LoraUNet, merge
 from tfsnap.training.trainer import Trainer
 from tfsnap.weights import convert
@@ -35,6 +36,7 @@ QUERY = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 def folder(tmp_path_factory):
     """A small UNet of diffusers, and the same in tfsnap's layout."""
     root = tmp_path_factory.mktemp("lora")
+    torch.manual_seed(0)  # For the biases, which start as PyTorch draws them.
     folder = save(root / "hf", unet=with_tanh_gelu(make_unet()))
     ours(folder, "unet")
     return root
@@ -103,7 +105,10 @@ def test_training_changes_the_factors_alone(folder, finished):
         np.testing.assert_array_equal(after[name], value)
     tensors, about = load_tensors(finished)
     assert all(np.abs(value).max() > 0 for value in tensors.values())
-    assert about["lora_adapter_metadata"] == {"unet.r": 3, "unet.lora_alpha": 6.0}
+    adapter = about["lora_adapter_metadata"]
+    assert (adapter["unet.r"], adapter["unet.lora_alpha"]) == (3, 6.0)
+    modules = adapter["unet.target_modules"]
+    assert tensors.keys() == {f"unet.{name}.lora_{x}.weight" for name in modules for x in "AB"}
     saved, _ = load_tensors(folder / "run/checkpoints/step-00000006.safetensors")
     sizes = sum(value.size for value in saved.values())
     assert sizes < 5 * sum(value.size for value in tensors.values())  # Not the network's.
@@ -160,7 +165,8 @@ def test_rematerialised_layers_are_those_of_the_network(folder, tmp_path, finish
     _, path = trained(folder, tmp_path, rematerialize=("down.*", "mid", "up.*"))
     expected, _ = load_tensors(finished)
     for name, value in load_tensors(path)[0].items():
-        np.testing.assert_allclose(value, expected[name], atol=1e-5)
+        # Adam makes much of the smallest gradients: six steps of up to 0.01 may differ a little.
+        np.testing.assert_allclose(value, expected[name], atol=1e-3)
 
 
 def test_layers_that_do_not_exist_are_named():
@@ -168,3 +174,5 @@ def test_layers_that_do_not_exist_are_named():
         LoraUNet(randomised_unet(CONFIG), dataclasses.replace(LORA, layers=("mid.q",)))
     with pytest.raises(ValueError, match="rank is -1"):
         LoraConfig(rank=-1)
+    with pytest.raises(ValueError, match="lora.rank is 3, but lora.base is empty"):
+        UNetJob(lora=LORA).lora_base()

@@ -22,7 +22,6 @@ from tfsnap.evolve.scoring import Prompts, Scorer, share
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import UNet, build_unet
 from tfsnap.runtime.philox import normal
-from tfsnap.training.jobs.inputs import captioned
 from tfsnap.training.stopping import StopRequest
 from tfsnap.training.trainer import WEIGHTS, Trainer
 from tfsnap.weights.archive import load_trained
@@ -279,8 +278,7 @@ class Evolver:
     def _prompts(self, model: LatentDiffusion) -> Prompts:
         """The same in all rounds."""
         c = self.config
-        length = model.text_encoder.config.context_length
-        found = captioned(self._job.data, c.split, length)
+        found = self._job.captioned(c.split)
         tokens = found.tokens[:, 0]  # The canonical captions, [N, T]
         rows = np.random.default_rng(c.seed).permutation(spread(len(tokens), c.prompts))
         noise = [normal(c.seed * 2**32 + i, model.latent_shape) for i in range(c.prompts)]

@@ -112,7 +112,8 @@ class _Writer:
         self._model = model
         sampler = Sampler(default=spec.sampler, steps=spec.steps)
         self._settings: Settings = settings_of(model, guidance=spec.guidance, sampler=sampler)
-        self._tokenizer = Tokenizer(spec.merges, context_length=length)
+        pad = model.pad_token
+        self._tokenizer = Tokenizer(spec.merges, context_length=length, pad_token=pad)
         graphs = component_graphs(model)
         names = (*COMPONENTS, ENCODER) if spec.encoder else COMPONENTS
         self._graphs = {name: graphs[name] for name in names}

@@ -19,6 +19,7 @@ class LatentDiffusion:
       schedule: the noise schedule that the UNet was trained with.
       prediction: what the UNet's output means, "epsilon" or "v".
       resolution: height and width of the pictures, in pixels.
+      pad_token: what fills a prompt's row behind its end, see `tfsnap.tokenizer.Tokenizer`.
       clip: both towers of which the text encoder is one, to score pictures; None if it is alone.
     """
 
@@ -28,6 +29,7 @@ class LatentDiffusion:
     schedule: NoiseSchedule
     prediction: str
     resolution: tuple[int, int]
+    pad_token: int = 0
     clip: Clip | None = None
 
     @property

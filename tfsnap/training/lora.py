@@ -111,8 +111,13 @@ class LoraUNet(keras.Model):
         return self._base()(latent, **inputs)
 
     def about(self) -> dict[str, Any]:
-        """The description that diffusers and PEFT read from a file's header."""
-        return {METADATA: {"unet.r": self.lora.rank, "unet.lora_alpha": self.lora.alpha}}
+        """The description that diffusers and PEFT read from a file's header.
+
+        They make PEFT's own config of it, which is refused without the names of the modules.
+        """
+        named = sorted(factors.name.removeprefix("unet.") for factors in self.factors.values())
+        values = {"r": self.lora.rank, "lora_alpha": self.lora.alpha, "target_modules": named}
+        return {METADATA: {f"unet.{name}": value for name, value in values.items()}}
 
 
 def merge(unet: UNet, tensors: Mapping[str, np.ndarray], config: LoraConfig) -> UNet:

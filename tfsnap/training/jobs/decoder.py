@@ -15,7 +15,7 @@ from tfsnap.data.source import BatchSource
 from tfsnap.models.autoencoder import Autoencoder, build_autoencoder
 from tfsnap.objectives.decoder_distill import DecoderDistill
 from tfsnap.training.config import TrainingConfig
-from tfsnap.training.jobs.inputs import DataConfig, captioned
+from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.pictures import mosaic
 from tfsnap.training.sampling import guided, sample_latents
@@ -150,16 +150,16 @@ class DecoderJob(Config):
     def _sampled(self, number: int) -> np.ndarray:
         trained = load_trained(self.unet, "unet")
         prediction = trained.about["prediction"]
-        whole = UNetJob(
+        job = UNetJob(
             autoencoder=self.autoencoder,
             clip=self.clip,
             model=trained.model.config,
             data=self.data,
             schedule=ScheduleConfig.from_dict(trained.about["schedule"]),
             prediction=prediction,
-        ).assemble(trained.model)
+        )
+        whole, found = job.assemble(trained.model), job.captioned("train")
         text = whole.text_encoder
-        found = captioned(self.data, "train", text.config.context_length)
         rng = np.random.default_rng([self.training.seed, number])
         rows = rng.integers(len(found.tokens), size=self.pool)
         evaluate = guided(trained.model, self.guidance)

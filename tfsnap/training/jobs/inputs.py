@@ -83,19 +83,21 @@ class Captioned:
 
 
 @functools.lru_cache(maxsize=2)
-def captioned(data: DataConfig, split: str, context_length: int) -> Captioned:
+def captioned(data: DataConfig, split: str, context_length: int, pad_token: int = 0) -> Captioned:
     """Loads a split of square pictures and tokenises its captions to `context_length` tokens."""
-    return _with_tokens(data.load(split), _tokenizer(context_length))
+    return _with_tokens(data.load(split), _tokenizer(context_length, pad_token))
 
 
-def captioned_shapes(data: DataConfig, split: str, context_length: int) -> dict[Shape, Captioned]:
+def captioned_shapes(
+    data: DataConfig, split: str, context_length: int, pad_token: int = 0
+) -> dict[Shape, Captioned]:
     """As `captioned`, by the shape of the pictures."""
-    shapes, tokenizer = data.load_shapes(split), _tokenizer(context_length)
+    shapes, tokenizer = data.load_shapes(split), _tokenizer(context_length, pad_token)
     return {shape: _with_tokens(examples, tokenizer) for shape, examples in shapes.items()}
 
 
-def _tokenizer(context_length: int) -> Tokenizer:
-    return Tokenizer(fetch_merges(), context_length=context_length)
+def _tokenizer(context_length: int, pad_token: int) -> Tokenizer:
+    return Tokenizer(fetch_merges(), context_length=context_length, pad_token=pad_token)
 
 
 def _with_tokens(examples: Examples, tokenizer: Tokenizer) -> Captioned:

@@ -29,6 +29,7 @@ from tfsnap.training.jobs.autoencoder import moment_encoder
 from tfsnap.training.jobs.inputs import (
     Captioned,
     DataConfig,
+    captioned,
     captioned_shapes,
     read_captions,
 )
@@ -37,7 +38,7 @@ from tfsnap.training.lora import LoraConfig, LoraUNet
 from tfsnap.training.pictures import mosaic
 from tfsnap.training.precision import computing_in
 from tfsnap.training.sampling import sample_pictures
-from tfsnap.weights.archive import describe, load_trained
+from tfsnap.weights.archive import Trained, describe, load_trained
 
 _SHOWN = 16  # Prompts in a preview.
 
@@ -108,9 +109,14 @@ class UNetJob(Config):
         """The network that is adapted.
 
         Raises:
-          ValueError: it is not of the shape that the config says.
+          ValueError: it is not named, or not of the shape that the config says.
           WeightFileError: its file is missing or damaged.
         """
+        if not self.lora.base:
+            raise ValueError(
+                f"lora.rank is {self.lora.rank}, but lora.base is empty; name the weight file of "
+                "the UNet that is to be adapted"
+            )
         found = load_trained(self.lora.base, "unet")
         changed = differences(self.model.to_dict(), found.model.config.to_dict())
         if changed:
@@ -204,6 +210,7 @@ class UNetJob(Config):
             schedule=NoiseSchedule(self.schedule),
             prediction=self.prediction,
             resolution=(self.data.resolution, self.data.resolution),
+            pad_token=self._tokens[1],
         )
 
     @property
@@ -212,27 +219,39 @@ class UNetJob(Config):
         return {"autoencoder": self.autoencoder, "clip": self.clip}
 
     @functools.cached_property
-    def _conditioner(self) -> Clip | TextEncoder:
+    def _conditioner(self) -> Trained:
         """What the weight file of CLIP holds, frozen."""
-        found = load_trained(self.clip, "clip", "text_encoder").model
-        text = found.text_encoder if isinstance(found, Clip) else found
+        found = load_trained(self.clip, "clip", "text_encoder")
+        model = found.model
+        text = model.text_encoder if isinstance(model, Clip) else model
         if text.config.width != self.model.context_width:
             raise ValueError(
                 f"model.context_width is {self.model.context_width}, but the text encoder of "
                 f"{self.clip} is {text.config.width} wide"
             )
-        found.trainable = False
+        model.trainable = False
         return found
 
     @property
     def trained_clip(self) -> Clip | None:
         """CLIP, frozen; None where there is its text encoder only."""
-        return self._conditioner if isinstance(self._conditioner, Clip) else None
+        model = self._conditioner.model
+        return model if isinstance(model, Clip) else None
 
     @property
     def text_encoder(self) -> TextEncoder:
         """What conditions the UNet, frozen."""
-        return self.trained_clip.text_encoder if self.trained_clip else self._conditioner
+        return self.trained_clip.text_encoder if self.trained_clip else self._conditioner.model
+
+    def captioned(self, split: str) -> Captioned:
+        """Square pictures of a split with their captions, as the text encoder reads them."""
+        return captioned(self.data, split, *self._tokens)
+
+    @property
+    def _tokens(self) -> tuple[int, int]:
+        """Length of a row of tokens, and what fills it."""
+        about = self._conditioner.about
+        return self.text_encoder.config.context_length, about.get("pad_token", 0)
 
     @functools.cached_property
     def trained_autoencoder(self) -> Autoencoder:
@@ -249,7 +268,7 @@ class UNetJob(Config):
         Raises:
           ValueError: the networks cannot halve the sides of a shape as often as they do.
         """
-        found = captioned_shapes(self.data, "train", self.text_encoder.config.context_length)
+        found = captioned_shapes(self.data, "train", *self._tokens)
         side = self.trained_autoencoder.config.downsampling * self.model.downsampling
         for height, width in found:
             if height % side or width % side:
