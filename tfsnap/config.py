@@ -149,7 +149,7 @@ class UNetConfig(Config):
 
     Attributes:
       down: stages from the highest resolution to the lowest.
-      mid: the bottleneck. Its attentions follow the ResNet they are listed at.
+      mid: the bottleneck. Its attentions follow the ResNet they are listed at. None is none.
       up: stages from the lowest resolution to the highest.
       in_channels: channels of the latent.
       out_channels: channels of the prediction.
@@ -168,7 +168,7 @@ class UNetConfig(Config):
         StageConfig(1280, 2, 2),
         StageConfig(1280, 2, 0),
     )
-    mid: StageConfig = StageConfig(1280, 2, (1, 0))
+    mid: StageConfig | None = StageConfig(1280, 2, (1, 0))
     up: tuple[StageConfig, ...] = (
         StageConfig(1280, 3, 0),
         StageConfig(1280, 3, 3),
@@ -192,10 +192,9 @@ class UNetConfig(Config):
                     f"up stage {up} does not fit down stage {down}: it must have the same channels "
                     f"and {down.resnets + 1} ResNets, one for each skip connection"
                 )
-        self._require(
-            self.mid.channels == self.down[-1].channels, "mid", "as wide as the last down stage"
-        )
-        for stage in (*self.down, self.mid, *self.up):
+        fits = self.mid is None or self.mid.channels == self.down[-1].channels
+        self._require(fits, "mid", "as wide as the last down stage")
+        for stage in self.stages.values():
             field = "heads" if self.head_width is None else "head_width"
             if stage.channels % self.groups or stage.channels % getattr(self, field):
                 raise ValueError(
@@ -213,6 +212,16 @@ class UNetConfig(Config):
                 f"a latent of {latent[0]} x {latent[1]} does not fit this UNet: sides must be "
                 f"multiples of {self.downsampling}"
             )
+
+    @property
+    def stages(self) -> dict[str, StageConfig]:
+        """All stages by name, in the order in which they run: "down.0", ..., "mid", "up.0", ..."""
+        middle = {} if self.mid is None else {"mid": self.mid}
+        return {
+            **{f"down.{i}": stage for i, stage in enumerate(self.down)},
+            **middle,
+            **{f"up.{i}": stage for i, stage in enumerate(self.up)},
+        }
 
     def heads_of(self, channels: int) -> int:
         """The number of heads of an attention of so many channels."""

@@ -151,3 +151,11 @@ def test_weights_of_another_network_are_not_carried(unet):
     del tensors["conv_in.kernel"]
     with pytest.raises(ValueError, match="is missing in the network before"):
         carry(tensors, fresh=fresh, edited=edited)
+
+
+def test_a_network_without_a_middle_is_edited_elsewhere():
+    config = CONFIG.replace(mid=None)
+    actions = possible(config)
+    assert actions == [action for action in ACTIONS if action.stage != "mid"]
+    for action in actions:
+        assert apply(config, action).config.mid is None

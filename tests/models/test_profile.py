@@ -1,11 +1,14 @@
 """Counts against the published ones, and against a network small enough to count by hand."""
 
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.models.presets import AUTOENCODERS, UNETS
 from tfsnap.models.profile import profile_decoder, profile_encoder, profile_unet, table
 from tfsnap.models.unet import build_unet
+from tfsnap.weights.diffusers_config import unet_to_json
 
 GIGA = 1e9
 
@@ -32,10 +35,12 @@ def test_unets_cost_what_is_published(name):
 
 
 @pytest.mark.large  # Ten seconds to trace, and nothing that the others do not show.
-def test_bk_sdm_has_its_size():
-    assert profile_unet(UNETS["bk_sdm_base"], latent=(8, 8)).parameters / 1e6 == pytest.approx(
-        580, abs=1
-    )
+@pytest.mark.parametrize("name", ["bk_sdm_base", "bk_sdm_small", "bk_sdm_tiny"])
+def test_bk_sdm_has_the_size_that_diffusers_gives_it(name):
+    with torch.device("meta"):
+        theirs = UNet2DConditionModel.from_config(unet_to_json(UNETS[name], 64))
+    expected = sum(parameter.numel() for parameter in theirs.parameters())
+    assert profile_unet(UNETS[name], latent=(8, 8)).parameters == expected
 
 
 def test_decoders_cost_what_is_published():

@@ -51,6 +51,8 @@ UNETS = {
         layers_per_block=2,
         attention_head_dim=1,
     ),
+    # As BK-SDM's small ones, without a middle.
+    "no middle": dict(mid_block_type=None),
     # As Stable Diffusion 2: linear projections and heads of one width.
     "second": dict(
         block_out_channels=(32, 64),

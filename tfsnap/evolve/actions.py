@@ -83,7 +83,7 @@ class _Layout:
 
     def __init__(self, config: UNetConfig):
         self.config = config
-        self.stages = {name: _slots(name, stage) for name, stage in stages_of(config)}
+        self.stages = {name: _slots(name, stage) for name, stage in config.stages.items()}
 
     def edited(self) -> Edited:
         """The network that the lists now describe.
@@ -97,12 +97,12 @@ class _Layout:
                 len(self.stages[name]),
                 tuple(len(slot.attentions) for slot in self.stages[name]),
             )
-            for name, stage in stages_of(self.config)
+            for name, stage in self.config.stages.items()
         }
         count = len(self.config.down)
         config = self.config.replace(
             down=tuple(found[f"down.{i}"] for i in range(count)),
-            mid=found["mid"],
+            mid=found.get("mid"),
             up=tuple(found[f"up.{i}"] for i in range(count)),
         )
         return Edited(config, dict(self._origins()))
@@ -167,7 +167,7 @@ def possible(config: UNetConfig, *, verbs: tuple[str, ...] = (REMOVE, ADD)) -> l
       verbs: of these kinds.
     """
     found = []
-    for name, stage in stages_of(config):
+    for name, stage in config.stages.items():
         for i, count in enumerate(stage.attentions):
             found += [Action(REMOVE, ATTENTION, name, i, k) for k in range(count)]
             found.append(Action(ADD, ATTENTION, name, i, count))
@@ -203,15 +203,6 @@ def apply(config: UNetConfig, action: Action) -> Edited:
     }
     edits[action.verb, action.block](action)
     return layout.edited()
-
-
-def stages_of(config: UNetConfig) -> list[tuple[str, StageConfig]]:
-    """The stages of a network by name."""
-    return [
-        *((f"down.{i}", stage) for i, stage in enumerate(config.down)),
-        ("mid", config.mid),
-        *((f"up.{i}", stage) for i, stage in enumerate(config.up)),
-    ]
 
 
 def _slots(name: str, stage: StageConfig) -> list[_Slot]:

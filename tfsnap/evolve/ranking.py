@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfsnap.config import UNetConfig
-from tfsnap.evolve.actions import ADD, ATTENTION, RESNET, Action, apply, stages_of
+from tfsnap.evolve.actions import ADD, ATTENTION, RESNET, Action, apply
 from tfsnap.evolve.race import standard_error
 
 
@@ -103,7 +103,7 @@ def choose_copy(
     """
     for item in sorted(ranked, key=lambda item: item.score, reverse=True):
         action = dataclasses.replace(item.action, verb=ADD)
-        stage = dict(stages_of(config))[action.stage]
+        stage = config.stages[action.stage]
         if action.block == ATTENTION:
             action = dataclasses.replace(action, attention=stage.attentions[action.resnet])
         else:

@@ -122,15 +122,13 @@ def share(unet: UNet, edited: Edited) -> UNet:
         raise ValueError(f"{added[0]} is new: only what is left of a network can be shared")
     layers = {
         block.name: block
-        for stage in (*unet.down, unet.mid, *unet.up)
+        for stage in unet.stages
         for block in (*stage.resnets, *(a for row in stage.attentions for a in row))
     }
     result = UNet(edited.config)
     for name in ("time_in", "time_out", "conv_in", "norm_out", "conv_out"):
         setattr(result, name, getattr(unet, name))
-    for mine, theirs in zip(
-        (*result.down, result.mid, *result.up), (*unet.down, unet.mid, *unet.up), strict=True
-    ):
+    for mine, theirs in zip(result.stages, unet.stages, strict=True):
         mine.resample = theirs.resample
         mine.resnets = [layers[edited.origins[b.name].name] for b in mine.resnets]
         mine.attentions = [

@@ -92,7 +92,8 @@ class _Walk:
                 yield f"down.{i}.downsample", self._here("downsample")
                 self.size = (self.size[0] // 2, self.size[1] // 2)
                 self.skips.append(self.channels)
-        yield from self._stage("mid", c.mid)
+        if c.mid is not None:
+            yield from self._stage("mid", c.mid)
         for i, stage in enumerate(c.up):
             yield from self._stage(f"up.{i}", stage, takes=True)
             if i < last:

@@ -51,11 +51,17 @@ _BK_SDM_BASE = UNetConfig(
     ),
 )
 
+# The same without the middle, and without the innermost stages as well.
+_BK_SDM_SMALL = _BK_SDM_BASE.replace(mid=None)
+_BK_SDM_TINY = _BK_SDM_BASE.replace(down=_BK_SDM_BASE.down[:3], mid=None, up=_BK_SDM_BASE.up[1:])
+
 UNETS = {
     "sd15": UNetConfig(),
     "snapfusion": _SNAPFUSION,
     "snapfusion_848m": _SNAPFUSION_848M,
     "bk_sdm_base": _BK_SDM_BASE,
+    "bk_sdm_small": _BK_SDM_SMALL,
+    "bk_sdm_tiny": _BK_SDM_TINY,
 }
 
 AUTOENCODERS = {

@@ -132,7 +132,7 @@ class UNet(keras.Model):
             Stage(stage, config, "down" if i < last else None, name=f"down.{i}")
             for i, stage in enumerate(config.down)
         ]
-        self.mid = Stage(config.mid, config, None, name="mid")
+        self.mid = None if config.mid is None else Stage(config.mid, config, None, name="mid")
         self.up = [
             Stage(stage, config, "up" if i < last else None, name=f"up.{i}")
             for i, stage in enumerate(config.up)
@@ -167,11 +167,17 @@ class UNet(keras.Model):
         return self.denoise(latent, features=features, context=context, run=run)
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """All stages in the order in which they run."""
+        middle = () if self.mid is None else (self.mid,)
+        return (*self.down, *middle, *self.up)
+
+    @property
     def blocks(self) -> tuple[str, ...]:
         """Names of the ResNet and cross-attention blocks."""
         return tuple(
             block.name
-            for stage in (*self.down, self.mid, *self.up)
+            for stage in self.stages
             for resnet, attentions in zip(stage.resnets, stage.attentions, strict=True)
             for block in (resnet, *attentions)
         )
@@ -195,7 +201,8 @@ class UNet(keras.Model):
         for stage in self.down:
             x, left = stage(x, time=time, context=context, run=run)
             skips += left
-        x, _ = self.mid(x, time=time, context=context, run=run)
+        if self.mid is not None:
+            x, _ = self.mid(x, time=time, context=context, run=run)
         for stage, shape in zip(self.up, self.config.up, strict=True):
             mine, skips = skips[-shape.resnets :], skips[: -shape.resnets]
             size = tuple(skips[-1].shape[1:3]) if skips else None

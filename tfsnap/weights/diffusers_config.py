@@ -33,7 +33,6 @@ _UNET_FIXED = {
     "flip_sin_to_cos": True,
     "freq_shift": 0,
     "mid_block_scale_factor": 1,
-    "mid_block_type": "UNetMidBlock2DCrossAttn",
     "norm_eps": 1e-5,
     "num_class_embeds": None,
     "only_cross_attention": False,
@@ -58,6 +57,7 @@ _AUTOENCODER_FIXED = {
     "use_quant_conv": True,
 }
 _TEXT_FIXED = {"layer_norm_eps": 1e-5}
+_MID = {True: "UNetMidBlock2DCrossAttn", False: None}
 _DOWN = {True: "CrossAttnDownBlock2D", False: "DownBlock2D"}
 _UP = {True: "CrossAttnUpBlock2D", False: "UpBlock2D"}
 
@@ -95,12 +95,13 @@ def unet_from_json(values: Json) -> UNetConfig:
     resnets = _each(values.get("layers_per_block", 2), len(channels))
     down = _attention_flags(values["down_block_types"], _DOWN)
     up = _attention_flags(values["up_block_types"], _UP)
+    (middle,) = _attention_flags([values.get("mid_block_type", _MID[True])], _MID)
     head = _heads(values, channels)
     return UNetConfig(
         down=tuple(
             StageConfig(c, n, n * has) for c, n, has in zip(channels, resnets, down, strict=True)
         ),
-        mid=StageConfig(channels[-1], 2, (1, 0)),
+        mid=StageConfig(channels[-1], 2, (1, 0)) if middle else None,
         up=tuple(
             StageConfig(c, n + 1, (n + 1) * has)
             for c, n, has in zip(channels[::-1], resnets[::-1], up, strict=True)
@@ -119,9 +120,11 @@ def _each(value: int | Sequence[int], count: int) -> list[int]:
 
 def _attention_flags(types: list[str], known: dict[bool, str]) -> list[bool]:
     flags = {name: flag for flag, name in known.items()}
-    unknown = sorted(set(types) - flags.keys())
+    unknown = sorted(map(str, set(types) - flags.keys()))
     if unknown:
-        raise UnsupportedConfigError([f"blocks of type {unknown}, only {sorted(flags)} exist here"])
+        raise UnsupportedConfigError(
+            [f"blocks of type {unknown}, only {sorted(map(str, flags))} exist here"]
+        )
     return [flags[name] for name in types]
 
 
@@ -156,6 +159,7 @@ def unet_to_json(config: UNetConfig, sample_size: int) -> Json:
         "down_block_types": [_DOWN[bool(stage.attentions[0])] for stage in config.down],
         "in_channels": config.in_channels,
         "layers_per_block": _one([stage.resnets for stage in config.down]),
+        "mid_block_type": _MID[config.mid is not None],
         "norm_num_groups": config.groups,
         "out_channels": config.out_channels,
         "sample_size": sample_size,

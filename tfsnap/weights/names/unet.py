@@ -38,7 +38,7 @@ def unrepresentable(config: UNetConfig) -> list[str]:
             for i, stage in enumerate(stages)
             if len(set(stage.attentions)) > 1 or stage.attentions[0] > 1
         ]
-    if config.mid.attentions != (1, 0):
+    if config.mid is not None and config.mid.attentions != (1, 0):
         lines.append(f"mid has {config.mid.attentions} attentions; (1, 0) works")
     if config.time_width != config.down[0].channels:
         lines.append(f"time_width is {config.time_width}; {config.down[0].channels} works")
@@ -113,6 +113,8 @@ def _down(config: UNetConfig, skips: list[int]) -> list[Row]:
 
 def _mid(config: UNetConfig) -> list[Row]:
     rows, stage, n = [], config.mid, 0
+    if stage is None:
+        return []
     for j, count in enumerate(stage.attentions):
         block = _Block("mid", "mid_block", j, "middle_block", n)
         rows += block.resnet(config, stage.channels, stage.channels)
@@ -122,7 +124,7 @@ def _mid(config: UNetConfig) -> list[Row]:
 
 
 def _up(config: UNetConfig, skips: list[int]) -> list[Row]:
-    rows, n, channels = [], 0, config.mid.channels
+    rows, n, channels = [], 0, config.down[-1].channels
     for i, stage in enumerate(config.up):
         for j, count in enumerate(stage.attentions):
             block = _Block(f"up.{i}", f"up_blocks.{i}", j, f"output_blocks.{n}")
