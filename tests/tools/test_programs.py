@@ -322,6 +322,18 @@ def test_a_search_ends_with_a_network_that_is_faster(runs, evolved):
     assert "| action | dCLIP |" in (folder / "rounds.md").read_text()
     assert Image.open(folder / "rounds.png").width > 300
     assert f"Network: {folder}/unet.json" in evolved
+    result = train(
+        "unet",
+        runs / "finetuned",
+        f"--unet={folder}/unet.json",
+        f"--config.training.init={folder}/round-01/edited.safetensors",
+        *(f"--config.{p}={runs}/{p}/weights.safetensors" for p in ("autoencoder", "clip")),
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    finetuned = load_trained(runs / "finetuned/weights.safetensors", "unet").model
+    assert finetuned.config == found
+    refused = train("clip", runs / "other", f"--unet={folder}/unet.json")
+    assert "--unet is for configs of UNets; this one trains the CLIP" in refused.stderr
 
 
 def test_a_search_goes_on_where_it_stopped(runs, evolved):
