@@ -332,8 +332,8 @@ def test_a_search_ends_with_a_network_that_is_faster(runs, evolved):
     assert result.returncode == 0, result.stderr[-3000:]
     finetuned = load_trained(runs / "finetuned/weights.safetensors", "unet").model
     assert finetuned.config == found
-    refused = train("clip", runs / "other", f"--unet={folder}/unet.json")
-    assert "--unet is for configs of UNets; this one trains the CLIP" in refused.stderr
+    refused = train("autoencoder", runs / "other", f"--unet={folder}/unet.json")
+    assert "--unet is for configs of UNets; this one trains the autoencoder" in refused.stderr
 
 
 def test_a_search_goes_on_where_it_stopped(runs, evolved):
