@@ -5,7 +5,8 @@
       --output=runs/search/table.json
     tools/evolve.py --config=configs/emoji/evolve.py --workdir=runs/search/evolved
 
-Cost and result: unmeasured.
+One run on two cores of an AMD EPYC kept busy by other work: 41 minutes, six rounds; 48 % of the
+latency, CLIP score 0.801 in the first round and 0.790 in the last (docs/architecture.md).
 """
 
 import ml_collections
