@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.loaders import StableDiffusionLoraLoaderMixin
 
 from tests.small_unet import CONFIG, randomised_unet
 from tests.training.tiny_job import TRAINING, TinyJob, shared_strategy
@@ -17,6 +18,7 @@ from tests.weights.references import (
     ours,
     relative_error,
     save,
+    unet_error,
     unet_inputs,
     with_tanh_gelu,
 )
@@ -145,6 +147,20 @@ def test_in_pytorch_it_is_the_same_change(folder, finished):
         times, context = (torch.from_numpy(inputs[k]) for k in ("timesteps", "context"))
         expected = reference(nchw(inputs["latent"]), times, context).sample
     assert relative_error(output_of(model), nhwc(expected)) < 1e-5
+
+
+def test_diffusers_loads_the_file(folder, finished):
+    """With PEFT, which is not among the packages that tests install."""
+    pytest.importorskip("peft")
+    reference = with_tanh_gelu(UNet2DConditionModel.from_pretrained(folder / "hf" / "unet"))
+    state, alphas, metadata = StableDiffusionLoraLoaderMixin.lora_state_dict(
+        finished.parent, weight_name=finished.name, return_lora_metadata=True
+    )
+    StableDiffusionLoraLoaderMixin.load_lora_into_unet(
+        state, network_alphas=alphas, unet=reference, metadata=metadata
+    )
+    model = merge(base(folder), load_tensors(finished)[0], LORA)
+    assert unet_error(model, reference, 12, 8) < 1e-5
 
 
 def test_a_run_that_stops_goes_on_to_the_same_factors(folder, finished, tmp_path):

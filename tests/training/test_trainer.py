@@ -1,4 +1,5 @@
 import errno
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -134,6 +135,22 @@ def test_an_asynchronous_checkpoint_holds_the_values_of_its_step(tmp_path):
     for step in range(1, 4):
         values = load_tensors(checkpoints.path(step))[0]["a"]
         assert values.min() == values.max() == step
+
+
+def test_a_checkpoint_needs_memory_for_one_tensor(tmp_path):
+    values = [np.full(1_000_000, number, np.float32) for number in range(20)]
+    state = {f"model/{number}": tf.Variable(value) for number, value in enumerate(values)}
+    checkpoints = Checkpoints(tmp_path, state, keep=1)
+    tracemalloc.start()
+    checkpoints.save(1)
+    for variable in state.values():
+        variable.assign(tf.zeros_like(variable))
+    assert checkpoints.restore() == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    for number, value in enumerate(values):
+        np.testing.assert_array_equal(state[f"model/{number}"], value)
+    assert peak < 4 * values[0].nbytes
 
 
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, monkeypatch):

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
+import json
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfsnap.weights.tensors import (
-    WeightFileError,
-    WeightMismatchError,
-    load_tensors,
-    save_tensors,
-)
+from tfsnap.weights.lazy import LazyTensor, open_safetensors
+from tfsnap.weights.tensors import WeightFileError, WeightMismatchError, save_tensors
 
 if TYPE_CHECKING:  # The portable runner reads and writes checkpoints without TensorFlow.
     import tensorflow as tf
@@ -54,19 +51,21 @@ class CheckpointFolder:
         Raises:
           OSError: the disk is full or cannot be written; older checkpoints are as they were.
         """
-        save_tensors(self.path(step), arrays, {"step": step, _CHECKSUM: _checksum(arrays)})
+        checksum = _checksum((name, arrays[name]) for name in sorted(arrays))
+        save_tensors(self.path(step), arrays, {"step": step, _CHECKSUM: checksum})
         for old in self.steps()[: -self._keep]:
             if not self._keep_every or old % self._keep_every:
                 self.path(old).unlink()
 
-    def newest(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, dict[str, np.ndarray]]:
-        """Reads the newest checkpoint that is whole.
+    def newest(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, dict[str, LazyTensor]]:
+        """Finds the newest checkpoint that is whole, reading one tensor at a time.
 
         Args:
           shapes: of every tensor that it must have, by name.
 
         Returns:
-          How many steps it had done, and its tensors; 0 and none when there is no checkpoint.
+          How many steps it had done, and its tensors, to be read one by one, so that memory need
+          not hold all of them; 0 and none when there is no checkpoint.
 
         Raises:
           WeightMismatchError: the checkpoint belongs to another network.
@@ -74,18 +73,19 @@ class CheckpointFolder:
         for step in reversed(self.steps()):
             path = self.path(step)
             try:
-                arrays, about = load_tensors(path)
-                if about.get(_CHECKSUM, "none") != _checksum(arrays):
+                tensors, about = open_safetensors(path)
+                found = _checksum((name, tensors[name].read()) for name in sorted(tensors))
+                if about.get(_CHECKSUM) != json.dumps(found):
                     raise WeightFileError(f"{path}: its tensors do not match its checksum")
             except WeightFileError as error:
                 print(f"Skipping a damaged checkpoint: {error}", flush=True)
                 continue
-            if {name: array.shape for name, array in arrays.items()} != dict(shapes):
+            if {name: tensor.shape for name, tensor in tensors.items()} != dict(shapes):
                 raise WeightMismatchError(
                     f"{path} belongs to another network or optimizer than the config describes; "
                     "choose another --workdir, or the config it was started with"
                 )
-            return step, arrays
+            return step, tensors
         return 0, {}
 
 
@@ -121,9 +121,11 @@ class Checkpoints(CheckpointFolder):
           OSError: this checkpoint, or with `asynchronous` the one before, cannot be written.
         """
         self.wait()
-        # On CPUs `numpy()` may share the variable's memory, which the next step changes.
+        # On CPUs an array shares the variable's memory, which the next step changes: nothing is
+        # copied unless that step may come before the file is complete.
         copied = np.array if self._asynchronous else np.asarray
-        arrays = {name: copied(variable.numpy()) for name, variable in self._state.items()}
+        values = {name: variable.read_value() for name, variable in self._state.items()}
+        arrays = {name: copied(value) for name, value in values.items()}
         self._writing = self._writer.submit(self.write, step, arrays)
         if not self._asynchronous:
             self.wait()
@@ -149,16 +151,16 @@ class Checkpoints(CheckpointFolder):
         """
         self.wait()
         shapes = {name: tuple(variable.shape) for name, variable in self._state.items()}
-        step, arrays = self.newest(shapes)
-        for name, array in arrays.items():
-            self._state[name].assign(array)
+        step, tensors = self.newest(shapes)
+        for name, tensor in tensors.items():
+            self._state[name].assign(tensor.read())
         return step
 
 
-def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 over names and values, in the order of the names."""
+def _checksum(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
+    """SHA-256 over names and values, which come in the order of the names."""
     digest = hashlib.sha256()
-    for name in sorted(arrays):
+    for name, array in tensors:
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

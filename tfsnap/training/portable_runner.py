@@ -165,7 +165,7 @@ class PortableRun:
         self._step = PortableStep(folder, most=self._per_call)
         self.done, found = self._checkpoints.newest({a.name: a.shape for a in m.checkpoint})
         self.done = self.done or m.first_step
-        self._state = self._step.initial_state(found)
+        self._state = self._step.initial_state({name: t.read() for name, t in found.items()})
 
     def train(
         self,

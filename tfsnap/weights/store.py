@@ -96,7 +96,9 @@ def save_weights(
       dtype: "float32" or "float16", the type on disk of floating-point weights.
       metadata: JSON values for the header, such as the model's config.
     """
-    arrays = {key: variable.numpy().astype(dtype) for key, variable in addressed(variables).items()}
+    values = {key: variable.read_value() for key, variable in addressed(variables).items()}
+    # Where the type stays these are the variables' own memory, not a copy of it.
+    arrays = {key: np.asarray(value).astype(dtype, copy=False) for key, value in values.items()}
     save_tensors(path, arrays, metadata)
 
 
