@@ -7,8 +7,8 @@ distillation needs (paper section 4, first step of the pipeline); `lora` trains 
 adaptation of rank 4. Learning rates and lengths are not in the paper. docs/fine_tuning.md has the
 way from a checkpoint to a picture.
 
-In 24 GB, measured on two cores of an AMD EPYC, one run, half of the processor taken by other work:
-a step of all weights takes 81 s and 19.3 GB, one of the LoRA 82 s and 7.9 GB.
+In 24 GB, measured on two cores of an AMD EPYC beside other work, one run: a step of all weights
+takes 40 s and 19.2 GB, one of the LoRA 43 s and 7.9 GB.
 
     benchmarks/training_step.py --config=configs/sd15/unet.py:epsilon --latent=64 --tokens=77 \
       --config.training.batch_size=1 --config.training.precision=float32 \

@@ -150,8 +150,8 @@ def test_in_pytorch_it_is_the_same_change(folder, finished):
 
 
 def test_diffusers_loads_the_file(folder, finished):
-    """With PEFT, which is not among the packages that tests install."""
-    pytest.importorskip("peft")
+    """With PEFT, which it needs for that."""
+    pytest.importorskip("peft", reason="peft is not among the packages that tests install")
     reference = with_tanh_gelu(UNet2DConditionModel.from_pretrained(folder / "hf" / "unet"))
     state, alphas, metadata = StableDiffusionLoraLoaderMixin.lora_state_dict(
         finished.parent, weight_name=finished.name, return_lora_metadata=True
