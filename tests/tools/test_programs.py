@@ -14,8 +14,9 @@ from PIL import Image
 from tfsnap.evolve.latency import LatencyTable
 from tfsnap.models.blocks import blocks_of
 from tfsnap.models.presets import find_unet
+from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.archive import load_trained
-from tfsnap.weights.store import load_tensors
+from tfsnap.weights.store import addressed, load_tensors
 
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = (
@@ -241,7 +242,7 @@ def test_exporting_something_else_is_one_line(runs, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-def test_an_adaptation_is_trained_merged_and_exported(runs, tmp_path):
+def test_an_adaptation_is_trained_and_merged(runs, tmp_path):
     base = f"--config.lora.base={runs}/unet/weights.safetensors"
     weights = [
         f"--config.{part}={runs}/{part}/weights.safetensors" for part in ("autoencoder", "clip")
@@ -251,9 +252,6 @@ def test_an_adaptation_is_trained_merged_and_exported(runs, tmp_path):
     tensors, about = load_tensors(runs / "lora/weights.safetensors")
     assert about["lora_adapter_metadata"]["unet.r"] == 2
     assert all(name.startswith("unet.") for name in tensors)
-    small = ("--precision=int8", "--min_psnr=15")
-    succeed("export", f"--workdir={runs}/lora", f"--output={tmp_path}/bundle", *small)
-    assert (tmp_path / "bundle/unet.tflite").is_file()
     shutil.copy(runs / "unet/weights.safetensors", tmp_path / "unet.safetensors")
     succeed(
         "convert_weights",
@@ -266,8 +264,9 @@ def test_an_adaptation_is_trained_merged_and_exported(runs, tmp_path):
     before, _ = load_tensors(tmp_path / "unet.safetensors")
     changed = {name for name in merged if not np.array_equal(merged[name], before[name])}
     assert changed and all("attention" in name for name in changed)
-    missing = train("unet", tmp_path / "run", *weights, "--config.lora.rank=2")
-    assert missing.returncode == 1
+    finished = load_finished(runs / "lora").unet  # What other programs load.
+    for name, variable in addressed(finished.variables).items():
+        np.testing.assert_allclose(variable, merged[name], atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -291,6 +290,7 @@ def search(runs, *more):
         f"--config.table={runs}/table.json",
         *(f"--config.robust.{p}={runs}/{p}/weights.safetensors" for p in ("autoencoder", "clip")),
         "--config.robust.preview_steps=1",
+        "--config.robust.run_probability=1.0",  # What it does is tested by itself, and slow.
         *small,
         "--config.rounds=2",
         "--config.prompts=8",
