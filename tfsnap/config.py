@@ -7,6 +7,8 @@ a value out of range raises `ValueError` naming the field, the value seen and wh
 
 import dataclasses
 import json
+import os
+import pathlib
 import typing
 from typing import Any, Self
 
@@ -84,6 +86,13 @@ def differences(old: Any, new: Any, at: str = "") -> list[str]:
     if json.dumps(old) == json.dumps(new):
         return []
     return [f"{at} was {json.dumps(old)}, is {json.dumps(new)}"]
+
+
+def write_json(path: pathlib.Path, values: Any) -> None:
+    """Writes JSON types to a file, complete or not at all."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(values, indent=1) + "\n")
+    os.replace(temporary, path)
 
 
 @dataclasses.dataclass(frozen=True)

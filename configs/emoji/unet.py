@@ -26,6 +26,28 @@ from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.inputs import DataConfig
 
+DEMO = UNetJob(
+    autoencoder="runs/demo/autoencoder/weights.safetensors",
+    clip="runs/demo/clip/weights.safetensors",
+    model=UNetConfig(
+        down=(StageConfig(64, 1, 0), StageConfig(128, 2, 2)),
+        mid=StageConfig(128, 1, 1),
+        up=(StageConfig(128, 3, (1, 1, 0)), StageConfig(64, 2, 0)),
+        context_width=128,
+        heads=4,
+        groups=16,
+    ),
+    data=demo_data(),
+    training=TrainingConfig(
+        steps=450,
+        batch_size=48,
+        jit_compile=True,
+        checkpoint_every=150,
+        optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
+    ),
+    prediction="v",
+)
+
 VARIANTS = {
     "full": UNetJob(
         autoencoder="runs/emoji/autoencoder/weights.safetensors",
@@ -48,46 +70,20 @@ VARIANTS = {
         ),
         prediction="v",
     ),
-    "demo": UNetJob(
-        autoencoder="runs/demo/autoencoder/weights.safetensors",
-        clip="runs/demo/clip/weights.safetensors",
-        model=UNetConfig(
-            down=(StageConfig(64, 1, 0), StageConfig(128, 2, 2)),
-            mid=StageConfig(128, 1, 1),
-            up=(StageConfig(128, 3, (1, 1, 0)), StageConfig(64, 2, 0)),
-            context_width=128,
-            heads=4,
-            groups=16,
-        ),
-        data=demo_data(),
-        training=TrainingConfig(
-            steps=450,
-            batch_size=48,
-            jit_compile=True,
-            checkpoint_every=150,
-            optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=50, ema_decay=0.99),
-        ),
-        prediction="v",
-    ),
-    "search": UNetJob(
-        autoencoder="runs/demo/autoencoder/weights.safetensors",
-        clip="runs/demo/clip/weights.safetensors",
-        model=UNetConfig(
+    "demo": DEMO,
+    "search": DEMO.replace(
+        model=DEMO.model.replace(
             down=(StageConfig(48, 2, 2), StageConfig(96, 2, 2)),
             mid=StageConfig(96, 2, (1, 0)),
             up=(StageConfig(96, 3, 3), StageConfig(48, 3, 3)),
-            context_width=128,
-            heads=4,
-            groups=16,
+            time_width=None,
         ),
-        data=demo_data(),
-        training=TrainingConfig(
+        training=DEMO.training.replace(
             steps=2_000,
-            batch_size=48,
+            jit_compile=False,
             checkpoint_every=200,
             optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=100, ema_decay=0.995),
         ),
-        prediction="v",
     ),
 }
 

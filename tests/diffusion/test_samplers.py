@@ -146,19 +146,46 @@ def test_every_step_is_that_of_diffusers(name, kind, sampling_steps, parametrisa
     assert_equal(name, found, expected)
 
 
+# Numbers of steps for which diffusers' steps do not join.
+APART = [("linspace", 12), ("trailing", 30)]
+
+
+@pytest.mark.parametrize(("kind", "sampling_steps"), APART)
 @pytest.mark.parametrize("parametrisation", ["epsilon", "v"])
-def test_ddim_with_linspace_step_by_step(parametrisation, monkeypatch):
+def test_ddim_step_by_step_where_steps_do_not_join(
+    kind, sampling_steps, parametrisation, monkeypatch
+):
     """Each step is diffusers' once it ends where diffusers' does."""
-    spacing, schedule = Spacing("linspace"), NoiseSchedule()
+    spacing, schedule = Spacing(kind), NoiseSchedule()
     scheduler = scheduler_of("ddim", parametrisation, spacing, schedule.steps)
     noise = np.random.default_rng(0).standard_normal(SHAPE)
-    times, latents = theirs("ddim", scheduler, noise, 12, monkeypatch)
-    assert times == [step.start.t for step in SAMPLERS["ddim"].path(schedule, 12, spacing)]
+    times, latents = theirs("ddim", scheduler, noise, sampling_steps, monkeypatch)
+    path = SAMPLERS["ddim"].path(schedule, sampling_steps, spacing)
+    assert times == [step.start.t for step in path]
     for t, z, expected in zip(times, latents[:-1], latents[1:], strict=True):
-        end = max(t - 1000 // 12, -1)
+        end = max(t - 1000 // sampling_steps, -1)
         path = (Step(schedule.point(t), schedule.point(end)),)
         found = sample(SAMPLERS["ddim"].method, Denoiser(network, parametrisation), z, path=path)
         np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("kind", "sampling_steps"), APART)
+@pytest.mark.parametrize("parametrisation", ["epsilon", "v"])
+def test_pndm_step_by_step_where_steps_do_not_join(
+    kind, sampling_steps, parametrisation, monkeypatch
+):
+    """From the second step on; the first, done twice, is at three times that disagree there."""
+    spacing, schedule = Spacing(kind), NoiseSchedule()
+    scheduler = scheduler_of("pndm", parametrisation, spacing, schedule.steps)
+    noise = np.random.default_rng(0).standard_normal(SHAPE)
+    times, latents = theirs("pndm", scheduler, noise, sampling_steps, monkeypatch)
+    denoiser, history = Denoiser(network, parametrisation), (network(latents[0], times[0]),)
+    for t, z, expected in zip(times[2:], latents[2:-1], latents[3:], strict=True):
+        end = max(t - 1000 // sampling_steps, -1)
+        step = Step(schedule.point(t), schedule.point(end))
+        found, history = SAMPLERS["pndm"].method(denoiser, z, step=step, history=history)
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
+    assert len(history) == 4
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

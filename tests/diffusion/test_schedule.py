@@ -3,7 +3,7 @@ import pytest
 from keras_cv.src.models.stable_diffusion.constants import _ALPHAS_CUMPROD
 
 from tfsnap.config import ScheduleConfig
-from tfsnap.diffusion.paths import spaced_timesteps
+from tfsnap.diffusion.paths import Spacing, spaced_path
 from tfsnap.diffusion.schedule import NoiseSchedule
 
 
@@ -25,13 +25,18 @@ def test_variance_is_preserved_and_noise_grows(kind):
     assert schedule.logsnr(-1) == np.inf
 
 
+def times_of(steps, spacing, offset=0):
+    path = spaced_path(NoiseSchedule(), steps, Spacing(spacing, offset))
+    return np.array([step.start.t for step in path])
+
+
 @pytest.mark.parametrize(
     ("spacing", "expected"),
     # Lin et al. 2023, table 2, less one: they count steps from 1.
     [("trailing", [999, 899, 799]), ("leading", [900, 800, 700]), ("linspace", [999, 888, 777])],
 )
 def test_spacing(spacing, expected):
-    times = spaced_timesteps(steps=1000, sampling_steps=10, spacing=spacing)
+    times = times_of(10, spacing)
     assert list(times[:3]) == expected
     assert len(times) == 10
     assert np.all(np.diff(times) < 0)
@@ -40,16 +45,16 @@ def test_spacing(spacing, expected):
 @pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
 @pytest.mark.parametrize("steps", [1, 7, 8, 333, 1000])
 def test_any_number_of_steps_is_distinct_and_in_range(spacing, steps):
-    times = spaced_timesteps(steps=1000, sampling_steps=steps, spacing=spacing)
+    times = times_of(steps, spacing)
     assert len(set(times)) == steps
     assert times.min() >= 0 and times.max() <= 999
 
 
 def test_bad_spacing_is_explained():
     with pytest.raises(ValueError, match="steps is 0; it must be between 1 and 1000"):
-        spaced_timesteps(steps=1000, sampling_steps=0)
+        times_of(0, "trailing")
     with pytest.raises(ValueError, match="'karras'"):
-        spaced_timesteps(steps=1000, sampling_steps=4, spacing="karras")
+        times_of(4, "karras")
     with pytest.raises(ValueError, match="beta_end is 1.5"):
         ScheduleConfig(beta_end=1.5)
 
@@ -71,7 +76,7 @@ def test_points_lie_on_the_schedule_and_between_its_steps():
 
 
 def test_leading_times_that_would_pass_the_noisiest_step_are_refused():
-    times = spaced_timesteps(steps=1000, sampling_steps=10, spacing="leading", offset=1)
+    times = times_of(10, "leading", offset=1)
     assert list(times[:2]) == [901, 801]
     with pytest.raises(ValueError, match="steps is 1000; leading times with an offset of 1"):
-        spaced_timesteps(steps=1000, sampling_steps=1000, spacing="leading", offset=1)
+        times_of(1000, "leading", offset=1)

@@ -28,7 +28,8 @@ class Spacing(NamedTuple):
     """How a path's times are chosen.
 
     Attributes:
-      kind: "trailing", "leading" or "linspace", see `spaced_timesteps`.
+      kind: "trailing" starts at the noisiest step, S - 1 of S training steps; "leading" starts at
+        S - S // N + offset for N sampling steps; "linspace" includes both ends.
       offset: added to the times of "leading": 1 in Stable Diffusion's own settings.
       end: time of the last point of `spaced_path`: -1, no noise, or 0, the least noisy training
         step, as Stable Diffusion's own settings have it (`set_alpha_to_one=False`).
@@ -39,32 +40,22 @@ class Spacing(NamedTuple):
     end: int = END
 
 
-def spaced_timesteps(
-    *, steps: int, sampling_steps: int, spacing: str = "trailing", offset: int = 0
-) -> np.ndarray:
-    """Chooses the training steps at which a sampler evaluates the network.
+def _spaced(steps: int, sampling_steps: int, spacing: Spacing) -> np.ndarray:
+    """The times at which a sampler evaluates the network, not yet rounded.
 
     Args:
       steps: number of training steps of the schedule.
       sampling_steps: number of network evaluations, 1 .. steps.
-      spacing: "trailing" starts at the noisiest step, steps - 1; "leading" starts at
-        steps - steps // sampling_steps + offset; "linspace" includes both ends.
-      offset: see `Spacing`.
+      spacing: how they are chosen.
 
     Returns:
-      int64 [sampling_steps], strictly falling.
+      float64 [sampling_steps], strictly falling.
 
     Raises:
-      ValueError: `sampling_steps` is out of range or `spacing` is unknown.
+      ValueError: `sampling_steps` is out of range or the kind of spacing is unknown.
 
     Reference: Lin et al. 2023 (arXiv 2305.08891), table 2.
     """
-    times = _spaced(steps, sampling_steps, Spacing(spacing, offset))
-    return np.round(times).astype(np.int64)
-
-
-def _spaced(steps: int, sampling_steps: int, spacing: Spacing) -> np.ndarray:
-    """As `spaced_timesteps`, with the fractions of "linspace": float64 [sampling_steps]."""
     require_steps(sampling_steps, steps)
     # Spelled out: np.arange with a step and np.linspace accumulate rounding errors, and other
     # languages must choose the same steps.
@@ -104,11 +95,11 @@ def spaced_path(schedule: NoiseSchedule, steps: int, spacing: Spacing) -> Path:
 
     Args:
       schedule: the noise schedule that the network was trained with.
-      steps: number of steps.
+      steps: number of steps, 1 .. `schedule.steps`.
       spacing: where they are.
 
     Raises:
-      ValueError: as `spaced_timesteps`.
+      ValueError: there are too many steps, or the kind of spacing is unknown.
     """
     times = np.round(_spaced(schedule.steps, steps, spacing))
     return _through(schedule, times, spacing.end)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfsnap.config import UNetConfig
+from tfsnap.config import UNetConfig, write_json
 from tfsnap.data.examples import spread
 from tfsnap.evolve.actions import REMOVE, Action, apply, possible
 from tfsnap.evolve.carry import carry
@@ -24,8 +23,10 @@ from tfsnap.models.unet import UNet, build_unet
 from tfsnap.runtime.philox import normal
 from tfsnap.training.stopping import StopRequest
 from tfsnap.training.trainer import WEIGHTS, Trainer
+from tfsnap.weights import convert
 from tfsnap.weights.archive import load_trained
-from tfsnap.weights.store import addressed, load_tensors, save_tensors
+from tfsnap.weights.component import UNET
+from tfsnap.weights.store import addressed, save_tensors
 
 _STATE = "state.json"
 EVOLVED = "unet.json"  # Shape of the newest network, in the workdir.
@@ -73,7 +74,7 @@ class _State:
             "weights": self.weights,
             "rounds": [item.to_dict() for item in self.rounds],
         }
-        _write_json(path, values)
+        write_json(path, values)
 
     @classmethod
     def load(cls, path: pathlib.Path) -> "_State":
@@ -100,7 +101,7 @@ class _Known:
         key = f"{action or 'as it is'}, lap {lap}"
         if key not in self._values:
             self._values[key] = measure().tolist()
-            _write_json(self._path, self._values)
+            write_json(self._path, self._values)
         return np.array(self._values[key])
 
 
@@ -134,7 +135,8 @@ class Evolver:
         self._strategy = strategy
         self._tell = tell
         self._table = LatencyTable.load(config.table)
-        first = load_trained(config.unet, "unet").model.config
+        (start,) = convert.read(config.unet, convert.TFSNAP, [UNET])  # Reads no weight.
+        first = start.config
         # The networks around the UNet, and its prompts, stay the same in all rounds.
         self._job = config.robust.replace(model=first)
         self.target = config.target * self.latency(first)
@@ -175,7 +177,7 @@ class Evolver:
                 return None
             if not done:
                 break
-        _write_json(self.workdir / EVOLVED, self._state.config.to_dict())
+        write_json(self.workdir / EVOLVED, self._state.config.to_dict())
         return self._state.config
 
     def _round(self, stop: StopRequest) -> bool | None:
@@ -189,10 +191,9 @@ class Evolver:
         weights = self._train(folder / "robust", number, stop)
         if weights is None:
             return None
-        unet = load_trained(weights, "unet").model
+        unet, about = load_trained(weights, "unet")
         found = self._score(unet, number)
-        tensors = addressed(unet.variables)
-        values = {name: variable.numpy() for name, variable in tensors.items()}
+        values = {name: v.numpy() for name, v in addressed(unet.variables).items()}
         config = state.config
         for item in found.scores:
             if item.chosen:
@@ -201,8 +202,8 @@ class Evolver:
         if config == state.config:
             return False
         path = folder / "edited.safetensors"
-        about = load_tensors(weights)[1]
-        save_tensors(path, values, metadata={**about, "config": config.to_dict()})
+        description = {"network": UNET, "config": config.to_dict(), **about}
+        save_tensors(path, values, metadata=description)
         self._state = _State(config, str(path), (*state.rounds, found))
         self._state.save(self.workdir / _STATE)
         return True
@@ -294,9 +295,3 @@ def _edited(
     edited = apply(config, action)
     fresh = {n: v.numpy() for n, v in addressed(build_unet(edited.config).variables).items()}
     return edited.config, carry(values, fresh=fresh, edited=edited)
-
-
-def _write_json(path: pathlib.Path, values: Any) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(values, indent=1) + "\n")
-    os.replace(temporary, path)

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from tfsnap.config import UNetConfig
+from tfsnap.config import UNetConfig, write_json
 from tfsnap.models.blocks import Block, blocks_of
 
 FORMAT = {"format": "tfsnap latency table", "version": 1}
@@ -60,12 +60,9 @@ class LatencyTable:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the table as JSON, complete or not at all."""
-        path = pathlib.Path(path)
         rows = [{**block.to_dict(), "ms": ms} for block, ms in sorted(self.ms.items())]
         content = {**FORMAT, "about": dict(self.about), "blocks": rows}
-        temporary = path.with_name(f"{path.name}.tmp")
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-        os.replace(temporary, path)
+        write_json(pathlib.Path(path), content)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.evolve.actions import Edited
 from tfsnap.metrics.retrieval import embed_captions, embed_images
 from tfsnap.models.latent_diffusion import LatentDiffusion
@@ -89,21 +88,18 @@ class Scorer:
           evaluate: from `prepare`.
           prompts: what to draw.
         """
-        count = len(prompts.noise)
         null = np.broadcast_to(prompts.null_context, prompts.context.shape)
-        schedule: NoiseSchedule = self.model.schedule
         latent = sample_latents(
             evaluate,
             context=tf.constant(np.concatenate([prompts.context, null])),  # [2N, T, C]
             noise=tf.constant(prompts.noise),
-            schedule=schedule,
+            schedule=self.model.schedule,
             prediction=self.model.prediction,
             steps=self.steps,
         )
         autoencoder = self.model.autoencoder
         pictures = autoencoder.decoder(latent / autoencoder.config.scale).numpy()
         seen = embed_images(self.model.clip, np.clip(pictures, -1.0, 1.0))
-        assert len(seen) == count
         return np.sum(seen.astype(np.float64) * prompts.embeddings, axis=1)
 
 

@@ -138,11 +138,10 @@ class Pipeline:
     ) -> Generated:
         shape = (1, *self.settings.latent.shape)
         noise = normal(seed, shape)
-        first = planned.path[0].start
-        if source is None or planned.from_noise:
-            start = noise if planned.start_scale == 1.0 else planned.start_scale * noise
+        if planned.from_noise:
+            start = planned.start_scale * noise
         else:
-            start = _at(first, source, noise)
+            start = _at(planned.path[0].start, source, noise)
         latent = sample(
             planned.sampler.method,
             self._denoiser(conditions),
@@ -153,6 +152,7 @@ class Pipeline:
             callback=callback,
         )
         if source is not None and source.mask is not None:
+            # Once more, as there is still noise in it where the path ends at t = 0.
             latent = source.mask * latent + (1 - source.mask) * source.latent
         image = _finite(self.components.decode(latent / self.settings.latent.scale), "decoder")
         return Generated(tokens, conditions.context, noise, latent, image)

@@ -6,7 +6,7 @@ import numbers
 
 from PIL import Image
 
-from tfsnap.diffusion.paths import Path
+from tfsnap.diffusion.paths import Path, Spacing
 from tfsnap.diffusion.samplers import SAMPLERS, Sampler
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.runtime.errors import RequestError
@@ -77,7 +77,7 @@ def plan(request: Request, settings: Settings) -> Plan:
     if name not in SAMPLERS:
         raise RequestError(f"sampler is {name!r}; it must be one of {', '.join(SAMPLERS)}")
     sampler, spacing = SAMPLERS[name], settings.sampler.times(name)
-    path = _path(request, settings, name)
+    path = _path(request, settings, name, spacing)
     strength = _strength(request)
     taken = int(len(path) * strength)
     if taken == 0:
@@ -94,14 +94,14 @@ def plan(request: Request, settings: Settings) -> Plan:
     )
 
 
-def _path(request: Request, settings: Settings, name: str) -> Path:
+def _path(request: Request, settings: Settings, name: str, spacing: Spacing) -> Path:
     steps, most = request.steps, settings.schedule.steps
     steps = settings.sampler.steps if steps is None else steps
     if not isinstance(steps, numbers.Integral) or not 1 <= steps <= most:
         raise RequestError(f"steps is {steps!r}; it must be an integer between 1 and {most}")
     schedule = NoiseSchedule(settings.schedule)
     try:
-        return SAMPLERS[name].path(schedule, int(steps), settings.sampler.times(name))
+        return SAMPLERS[name].path(schedule, int(steps), spacing)
     except ValueError as error:
         raise RequestError(f"{error} (sampler {name})") from error
 

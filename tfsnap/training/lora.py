@@ -1,7 +1,6 @@
 """Fine-tuning by low-rank adaptation: a few new weights learn, the network's own stay."""
 
 import dataclasses
-import fnmatch
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import tf_keras as keras
 
 from tfsnap.config import Config
 from tfsnap.models.unet import UNet
+from tfsnap.training.named_layers import named_layers
 from tfsnap.weights.names.unet import unet_rows
 from tfsnap.weights.store import assign
 
@@ -82,13 +82,21 @@ class LoraUNet(keras.Model):
 
     def __init__(self, unet: UNet, config: LoraConfig):
         super().__init__(name="lora")
-        self._base: Callable[[], UNet] = lambda: unet  # Keras would track the network itself.
+        layers = named_layers(
+            unet,
+            config.layers,
+            field="lora.layers",
+            kind=keras.layers.Dense,
+            called="linear layer",
+        )
+        # Behind functions, as Keras would track the network itself and its layers.
+        self._base: Callable[[], UNet] = lambda: unet
+        self._layers: Callable[[], dict[str, keras.layers.Dense]] = lambda: layers
         self.config = unet.config
         self.lora = config
-        named = {layer.name: layer for layer in _linear_layers(unet, config.layers)}
         modules = {row.address: row.diffusers for row in unet_rows(unet.config)}
         self.factors = {}
-        for name, layer in sorted(named.items()):
+        for name, layer in layers.items():
             module = modules[f"{name}.kernel"].removesuffix(".weight")
             inputs, outputs = layer.kernel.shape
             factors = _Factors(f"unet.{module}", inputs=inputs, outputs=outputs, config=config)
@@ -109,6 +117,13 @@ class LoraUNet(keras.Model):
     def call(self, latent: tf.Tensor, **inputs: Any) -> tf.Tensor:
         """See `UNet.call`."""
         return self._base()(latent, **inputs)
+
+    def fold(self) -> UNet:
+        """Adds the products to the network's own weights, and gives it back without adaptations."""
+        for name, layer in self._layers().items():
+            layer.kernel.assign_add(self.factors[name].product())
+            del layer.call  # The class's own again.
+        return self._base()
 
     def about(self) -> dict[str, Any]:
         """The description that diffusers and PEFT read from a file's header.
@@ -136,11 +151,7 @@ def merge(unet: UNet, tensors: Mapping[str, np.ndarray], config: LoraConfig) -> 
     """
     model = LoraUNet(unet, config)
     assign(tensors, model.variables)
-    layers = {layer.name: layer for layer in _linear_layers(unet, config.layers)}
-    for name, factors in model.factors.items():
-        layers[name].kernel.assign_add(factors.product())
-        del layers[name].call  # The class's own again.
-    return unet
+    return model.fold()
 
 
 def _adapted(call: Callable[..., tf.Tensor], factors: _Factors) -> Callable[..., tf.Tensor]:
@@ -149,19 +160,3 @@ def _adapted(call: Callable[..., tf.Tensor], factors: _Factors) -> Callable[...,
         return y + tf.cast(factors(x), y.dtype)
 
     return wrapped
-
-
-def _linear_layers(unet: UNet, patterns: tuple[str, ...]) -> list[keras.layers.Dense]:
-    found = {
-        layer.name: layer for layer in unet.submodules if isinstance(layer, keras.layers.Dense)
-    }
-    chosen = set()
-    for pattern in patterns:
-        names = fnmatch.filter(found, pattern)
-        if not names:
-            raise ValueError(
-                f"lora.layers has {pattern!r}, which names no linear layer; some of the network's "
-                f"are {', '.join(sorted(found)[:6])}"
-            )
-        chosen.update(names)
-    return [found[name] for name in sorted(chosen)]

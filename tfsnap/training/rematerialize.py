@@ -1,12 +1,13 @@
 """Activations that are computed a second time on the way back, instead of being kept."""
 
-import fnmatch
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+
+from tfsnap.training.named_layers import named_layers
 
 
 def rematerialize(model: keras.Model, patterns: Sequence[str]) -> list[str]:
@@ -27,22 +28,10 @@ def rematerialize(model: keras.Model, patterns: Sequence[str]) -> list[str]:
 
     Reference: Chen et al. 2016 (arXiv 1604.06174).
     """
-    layers = {
-        layer.name: layer for layer in model.submodules if isinstance(layer, keras.layers.Layer)
-    }
-    chosen = set()
-    for pattern in patterns:
-        found = fnmatch.filter(layers, pattern)
-        if not found:
-            top = sorted(name for name in layers if name.count(".") < 2)
-            raise ValueError(
-                f"training.rematerialize has {pattern!r}, which names no layer; some of the "
-                f"network's are {', '.join(top)}"
-            )
-        chosen.update(found)
-    outermost = sorted(name for name in chosen if not any(_within(name, other) for other in chosen))
+    chosen = named_layers(model, patterns, field="training.rematerialize")
+    outermost = [name for name in chosen if not any(_within(name, other) for other in chosen)]
     for name in outermost:
-        layers[name].call = _recomputed(layers[name].call)
+        chosen[name].call = _recomputed(chosen[name].call)
     return outermost
 
 

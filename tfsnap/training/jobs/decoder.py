@@ -113,7 +113,7 @@ class DecoderJob(Config):
 
     def previews(self, model: Autoencoder) -> dict[str, np.ndarray]:
         """What the teacher makes of some latents, above what the new decoder does."""
-        latents = self._latents(0)[:_SHOWN]
+        latents = self._sampled(0, _SHOWN)
         decoders = (self.teacher.model.decoder, model.decoder)
         pictures = [picture for decode in decoders for picture in decode(latents).numpy()]
         return {"teacher_and_student": mosaic(pictures, columns=len(latents))}
@@ -142,12 +142,13 @@ class DecoderJob(Config):
         if self.cache and path.is_file():
             return load_tensors(path)[0]["latent"]
         print(f"decoder: sampling {self.pool} latents in {self.steps} steps", flush=True)
-        latents = self._sampled(number)
+        latents = self._sampled(number, self.pool)
         if self.cache:
             save_tensors(path, {"latent": latents})
         return latents
 
-    def _sampled(self, number: int) -> np.ndarray:
+    def _sampled(self, number: int, count: int) -> np.ndarray:
+        """Latents for captions drawn by the seed and a number, float32 [count, h, w, c]."""
         trained = load_trained(self.unet, "unet")
         prediction = trained.about["prediction"]
         job = UNetJob(
@@ -161,11 +162,11 @@ class DecoderJob(Config):
         whole, found = job.assemble(trained.model), job.captioned("train")
         text = whole.text_encoder
         rng = np.random.default_rng([self.training.seed, number])
-        rows = rng.integers(len(found.tokens), size=self.pool)
+        rows = rng.integers(len(found.tokens), size=count)
         evaluate = guided(trained.model, self.guidance)
         null = np.broadcast_to(found.null_tokens, [_TOGETHER, len(found.null_tokens)])
         parts = []
-        for start in range(0, self.pool, _TOGETHER):
+        for start in range(0, count, _TOGETHER):
             noise = rng.standard_normal([_TOGETHER, *whole.latent_shape], np.float32)
             tokens = np.resize(found.tokens[rows[start : start + _TOGETHER], 0], null.shape)
             latent = sample_latents(
@@ -177,4 +178,4 @@ class DecoderJob(Config):
                 steps=self.steps,
             )
             parts.append(latent.numpy() / np.float32(whole.autoencoder.config.scale))
-        return np.concatenate(parts)[: self.pool]
+        return np.concatenate(parts)[:count]

@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from tfsnap.config import differences
+from tfsnap.config import differences, write_json
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.training.jobs import JOBS, AnyJob, job_from_dict
 from tfsnap.training.jobs.unet import UNetJob
@@ -51,10 +51,7 @@ def _require_equal(workdir: pathlib.Path, old: dict[str, Any], new: dict[str, An
 
 def _write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / _CONFIG
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(config, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_json(workdir / _CONFIG, config)
 
 
 def is_run(folder: pathlib.Path) -> bool:
