@@ -5,7 +5,8 @@
 
 Each block is exported and timed by the harness of tools/benchmark.py; interrupted, the same command
 goes on. --check also exports and times whole networks and compares with the sum of their blocks. A
-table that was measured elsewhere, on a phone, has the same format.
+table that was measured elsewhere, on a phone, has the same format. With --delegate=gpu every block
+must run whole on the GPU.
 """
 
 import pathlib
@@ -18,11 +19,12 @@ from absl import app, flags, logging
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.bench.device import describe_device
+from tfsnap.bench.gpu import time_on_gpu
 from tfsnap.bench.timing import time_network
 from tfsnap.config import UNetConfig, differences
 from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.export.converter import PRECISIONS, convert
-from tfsnap.export.graphs import block_graph, unet_graph
+from tfsnap.export.graphs import Graph, block_graph, unet_graph
 from tfsnap.models.blocks import Block, blocks_of
 from tfsnap.models.presets import find_unet, parse_size
 from tfsnap.models.unet import build_unet
@@ -32,36 +34,55 @@ _UNETS = flags.DEFINE_multi_string("unet", None, "Name of a preset, or a JSON fi
 _OUTPUT = flags.DEFINE_string("output", None, "The table: a JSON file, continued if it exists.")
 _LATENT = flags.DEFINE_string("latent", "64x64", "Height and width of the latent.")
 _TOKENS = flags.DEFINE_integer("tokens", 77, "Length of the text embedding.", 1)
-_PRECISION = flags.DEFINE_enum("precision", "int8", PRECISIONS, "How weights are stored.")
-_DELEGATE = flags.DEFINE_enum("delegate", "cpu", ["cpu"], "What runs the blocks.")
+_PRECISION = flags.DEFINE_enum(
+    "precision", None, PRECISIONS, "How weights are stored; by default int8, on a GPU fp16."
+)
+_DELEGATE = flags.DEFINE_enum(
+    "delegate", "cpu", ["cpu", "gpu"], "What runs the blocks; the GPU needs Vulkan."
+)
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of the interpreter.", 1)
 _WARMUP = flags.DEFINE_integer("warmup", 3, "Runs of a block before the measured ones.", 0)
 _RUNS = flags.DEFINE_integer("runs", 20, "Measured runs of a block; the table has their median.", 1)
 _CHECK = flags.DEFINE_bool("check", False, "Compare with whole networks.")
 
 
-def about() -> dict[str, object]:
-    """What makes two measurements comparable."""
-    return {
+def on_gpu() -> bool:
+    """Whether the GPU is asked for."""
+    return _DELEGATE.value == "gpu"
+
+
+def exported(graph: Graph) -> bytes:
+    """A network as TFLite."""
+    return convert(graph, _PRECISION.value or ("fp16" if on_gpu() else "int8"))
+
+
+def about(probe: Block) -> dict[str, object]:
+    """What makes two measurements comparable; a run of a block tells the GPU's name."""
+    found = {
         "device": describe_device(),
         "delegate": _DELEGATE.value,
         "threads": _THREADS.value,
-        "precision": _PRECISION.value,
+        "precision": _PRECISION.value or ("fp16" if on_gpu() else "int8"),
         "warmup": _WARMUP.value,
         "runs": _RUNS.value,
     }
+    if on_gpu():
+        model = exported(block_graph(probe))
+        _, found["gpu"] = time_on_gpu(model, name=probe.kind, warmup=0, runs=1)
+        print(f"GPU: {found['gpu']}")
+    return found
 
 
-def open_table(path: pathlib.Path) -> LatencyTable:
+def open_table(path: pathlib.Path, now: dict[str, object]) -> LatencyTable:
     """The table so far.
 
     Raises:
       LatencyError: it was measured in another way.
     """
     if not path.is_file():
-        return LatencyTable({}, about())
+        return LatencyTable({}, now)
     table = LatencyTable.load(path)
-    changed = differences(dict(table.about), about())
+    changed = differences(dict(table.about), now)
     if changed:
         raise LatencyError(
             f"{path} was measured otherwise ({'; '.join(changed)}): use another --output"
@@ -71,9 +92,11 @@ def open_table(path: pathlib.Path) -> LatencyTable:
 
 def timed(model: bytes, name: str) -> float:
     """Median milliseconds of a network."""
-    timing = time_network(
-        model, name=name, threads=_THREADS.value, warmup=_WARMUP.value, runs=_RUNS.value
-    )
+    counts = {"warmup": _WARMUP.value, "runs": _RUNS.value}
+    if on_gpu():
+        timing, _ = time_on_gpu(model, name=name, **counts)
+    else:
+        timing = time_network(model, name=name, threads=_THREADS.value, **counts)
     return timing.warm_p50_ms
 
 
@@ -81,7 +104,7 @@ def measure(table: LatencyTable, blocks: list[Block], path: pathlib.Path) -> Lat
     """Adds the blocks that the table lacks, and writes it after each."""
     missing = table.missing(blocks)
     for number, block in enumerate(missing, start=1):
-        ms = timed(convert(block_graph(block), _PRECISION.value), block.kind)
+        ms = timed(exported(block_graph(block)), block.kind)
         table = LatencyTable({**table.ms, block: ms}, table.about)
         table.save(path)
         print(f"{number}/{len(missing)} {ms:9.3f} ms  {block}", flush=True)
@@ -93,7 +116,7 @@ def check(table: LatencyTable, unets: dict[str, UNetConfig], latent: tuple[int, 
     errors = []
     for name, config in unets.items():
         graph = unet_graph(build_unet(config), latent=latent, tokens=_TOKENS.value)
-        measured = timed(convert(graph, _PRECISION.value), name)
+        measured = timed(exported(graph), name)
         predicted = table.predict(config, latent=latent, tokens=_TOKENS.value)
         errors.append(predicted / measured - 1)
         print(f"{name}: predicted {predicted:.1f} ms, measured {measured:.1f}, {errors[-1]:+.1%}")
@@ -113,7 +136,7 @@ def main(argv: list[str]) -> None:
             for config in unets.values()
             for block in blocks_of(config, latent=latent, tokens=_TOKENS.value).values()
         ]
-        table = measure(open_table(path), wanted, path)
+        table = measure(open_table(path, about(wanted[0])), wanted, path)
         if _CHECK.value:
             check(table, unets, latent)
     except (LatencyError, OSError, TfsnapError, ValueError) as error:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +26,12 @@ class Timing:
     warm_p90_ms: float
     warmup: int
     runs: int
+
+    @classmethod
+    def of(cls, load_ms: float, first_ms: float, times: Sequence[float], warmup: int) -> "Timing":
+        """Summarises the milliseconds of the measured runs."""
+        p50, p90 = np.percentile(times, [50, 90])
+        return cls(load_ms, first_ms, float(p50), float(p90), warmup, len(times))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,8 +58,8 @@ def benchmark(
       TfsnapError: as `tfsnap.runtime.TextToImage` and `Pipeline`, or a number of runs is out of
         range.
     """
-    _require_counts(warmup=warmup, picture_warmup=picture_warmup, least=0)
-    _require_counts(runs=runs, pictures=pictures, least=1)
+    require_counts(warmup=warmup, picture_warmup=picture_warmup, least=0)
+    require_counts(runs=runs, pictures=pictures, least=1)
     backend = find_backend(interpreter)  # Importing Python packages is not the bundle's load.
 
     progress("loading")
@@ -80,7 +80,7 @@ def benchmark(
     for name, run in _single_runs(pipeline, generated).items():
         progress(f"{warmup} + {runs} runs of {name}")
         times = _measure(run, warmup=warmup, runs=runs)
-        components[name] = _timing(network_load[name], watched.first_ms[name], times, warmup)
+        components[name] = Timing.of(network_load[name], watched.first_ms[name], times, warmup)
     return LatencyReport(
         bundle=bundle.manifest.name,
         precision=bundle.manifest.precision,
@@ -94,7 +94,7 @@ def benchmark(
         guidance=pipeline.settings.guidance.default if guidance is None else guidance,
         evaluations=watched.calls["unet"],
         components=components,
-        picture=_timing(load_ms, first_ms, picture_times, picture_warmup),
+        picture=Timing.of(load_ms, first_ms, picture_times, picture_warmup),
         peak_memory_mb=peak_memory_mb(),
     )
 
@@ -114,14 +114,14 @@ def time_network(
     Raises:
       TfsnapError: as `tfsnap.runtime.interpreter.load`, or a number of runs is out of range.
     """
-    _require_counts(warmup=warmup, least=0)
-    _require_counts(runs=runs, least=1)
+    require_counts(warmup=warmup, least=0)
+    require_counts(runs=runs, least=1)
     find_backend(None)  # Importing it is not the network's load.
     network, load_ms = _timed(lambda: load(model, name=name, threads=threads))
     rng = np.random.default_rng(0)
     network.set(**{x.name: rng.standard_normal(x.shape).astype(x.dtype) for x in network.inputs})
     _, first_ms = _timed(network.invoke)
-    return _timing(load_ms, first_ms, _measure(network.invoke, warmup=warmup, runs=runs), warmup)
+    return Timing.of(load_ms, first_ms, _measure(network.invoke, warmup=warmup, runs=runs), warmup)
 
 
 class _FirstCalls:
@@ -203,12 +203,8 @@ def _timed(run: Callable[[], T]) -> tuple[T, float]:
     return result, (time.perf_counter_ns() - start) / 1e6
 
 
-def _timing(load_ms: float, first_ms: float, times: list[float], warmup: int) -> Timing:
-    p50, p90 = np.percentile(times, [50, 90])
-    return Timing(load_ms, first_ms, float(p50), float(p90), warmup, len(times))
-
-
-def _require_counts(*, least: int, **counts: int) -> None:
+def require_counts(*, least: int, **counts: int) -> None:
+    """Raises a RequestError if one of the named numbers of runs is less than `least`."""
     for name, count in counts.items():
         if not isinstance(count, int) or count < least:
             raise RequestError(f"{name} is {count!r}; it must be an integer of at least {least}")
