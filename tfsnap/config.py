@@ -243,6 +243,28 @@ class UNetConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class TinyDecoderConfig(Config):
+    """A decoder of separable convolutions. Defaults are for Stable Diffusion (1,434,615).
+
+    Attributes:
+      channels: widths from the pixels to the latent, as many as the autoencoder has stages.
+      blocks: residual blocks of each stage, in the same order.
+      expansion: how many times wider a block is inside.
+    """
+
+    channels: tuple[int, ...] = (32, 64, 128, 256)
+    blocks: tuple[int, ...] = (1, 2, 3, 3)
+    expansion: int = 2
+
+    def __post_init__(self) -> None:
+        positive = len(self.channels) >= 1 and min(self.channels) >= 1
+        self._require(positive, "channels", "one positive width or more")
+        fits = len(self.blocks) == len(self.channels) and min(self.blocks) >= 0
+        self._require(fits, "blocks", f"{len(self.channels)} counts >= 0, one for each stage")
+        self._require(self.expansion >= 1, "expansion", "at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
 class AutoencoderConfig(Config):
     """The KL autoencoder of latent diffusion. Defaults are Stable Diffusion v1.5.
 
@@ -254,6 +276,7 @@ class AutoencoderConfig(Config):
       latent_channels: channels of the latent.
       groups: groups of every GroupNorm.
       scale: the latent is multiplied by this so that diffusion sees unit variance.
+      tiny_decoder: a decoder of another kind, in place of the one of `decoder_channels`.
     """
 
     channels: tuple[int, ...] = (128, 256, 512, 512)
@@ -262,6 +285,7 @@ class AutoencoderConfig(Config):
     latent_channels: int = 4
     groups: int = 32
     scale: float = 0.18215
+    tiny_decoder: TinyDecoderConfig | None = None
 
     def __post_init__(self) -> None:
         if self.decoder_channels is None:
@@ -278,6 +302,19 @@ class AutoencoderConfig(Config):
             )
         self._require(
             len(self.decoder_channels) == len(self.channels), "decoder_channels", "as many stages"
+        )
+        if self.tiny_decoder is not None:
+            self._require(
+                self.decoder_channels == self.channels, "decoder_channels", "None beside a tiny one"
+            )
+            stages = len(self.channels)
+            fits = len(self.tiny_decoder.channels) == stages
+            self._require(fits, "tiny_decoder", f"of {stages} stages, as the encoder is")
+
+    def with_decoder_of(self, other: Self) -> Self:
+        """The same autoencoder with the decoder of another."""
+        return self.replace(
+            decoder_channels=other.decoder_channels, tiny_decoder=other.tiny_decoder
         )
 
     @property

@@ -1,6 +1,11 @@
-"""The efficient emoji decoder: half of the channels (SnapFusion section 3.2).
+"""Efficient emoji decoders (SnapFusion section 3.2).
 
     tools/train.py --config=configs/emoji/decoder_distill.py --workdir=runs/search/decoder
+    tools/train.py --config=configs/emoji/decoder_distill.py:tiny --workdir=runs/search/tiny
+
+Variants: `half` has half of the teacher's channels, as in the paper: 107,191 of 423,127 parameters.
+`tiny`, beyond the paper, consists of separable convolutions in the manner of SnapGen and TAESD:
+32,047. benchmarks/decoders.py compares them with the teacher.
 
 Learns from the decoder of the demo's autoencoder on what `configs/emoji/unet.py:search` generates,
 at 32 px. Export with tools/export.py --autoencoder=runs/search/decoder/weights.safetensors. The
@@ -12,10 +17,11 @@ import ml_collections
 
 from configs.emoji.subset import demo_data
 from configs.values import config_dict
+from tfsnap.config import TinyDecoderConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import DecoderJob
 
-JOB = DecoderJob(
+HALF = DecoderJob(
     autoencoder="runs/demo/autoencoder/weights.safetensors",
     clip="runs/demo/clip/weights.safetensors",
     unet="runs/search/teacher/weights.safetensors",
@@ -36,5 +42,14 @@ JOB = DecoderJob(
 )
 
 
-def get_config() -> ml_collections.ConfigDict:
-    return config_dict("decoder", JOB)
+VARIANTS = {
+    "half": HALF,
+    "tiny": HALF.replace(
+        decoder_channels=None,
+        tiny_decoder=TinyDecoderConfig(channels=(16, 24, 32), blocks=(1, 2, 3)),
+    ),
+}
+
+
+def get_config(variant: str = "half") -> ml_collections.ConfigDict:
+    return config_dict("decoder", VARIANTS[variant])

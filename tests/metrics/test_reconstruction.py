@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.lib.stride_tricks import sliding_window_view
 
 from tfsnap.config import AutoencoderConfig
-from tfsnap.metrics.reconstruction import psnr, reconstruction
+from tfsnap.metrics.reconstruction import psnr, reconstruction, ssim
 from tfsnap.models.autoencoder import build_autoencoder
 
 SMALL = AutoencoderConfig(channels=(8, 8, 16), groups=4, resnets=1)
@@ -31,6 +32,38 @@ def test_equal_pictures_have_a_finite_psnr():
     originals = pictures(2, 4, 4, 3)
     found = psnr(originals=originals, decoded=originals)
     np.testing.assert_allclose(found, 10 * np.log10(4e10))
+
+
+def ssim_of_wang(one, other):
+    """Equations 14 to 16 and 13 of Wang et al. 2004, window by window in float64, range 2."""
+    places = np.arange(11) - 5.0
+    bell = np.exp(-np.square(places) / (2 * 1.5**2))
+    weights = np.outer(bell, bell) / bell.sum() ** 2
+    x, y = (sliding_window_view(p.astype(np.float64), (11, 11), (1, 2)) for p in (one, other))
+
+    def mean(values):  # [N, H', W', C, 11, 11] to [N, H', W', C]
+        return (values * weights).sum(axis=(-2, -1))
+
+    at_x, at_y = mean(x), mean(y)
+    x, y = x - at_x[..., None, None], y - at_y[..., None, None]
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    brightness = (2 * at_x * at_y + c1) / (at_x**2 + at_y**2 + c1)
+    structure = (2 * mean(x * y) + c2) / (mean(x**2) + mean(y**2) + c2)
+    return (brightness * structure).mean(axis=(1, 2, 3))
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5])
+def test_ssim_is_wangs(noise):
+    smooth = pictures(19, 3, 4, 3).repeat(6, axis=1).repeat(6, axis=2)  # More than a batch.
+    decoded = np.clip(smooth + noise * pictures(*smooth.shape)[::-1], -1.0, 1.0)
+    found = ssim(originals=smooth, decoded=decoded)
+    np.testing.assert_allclose(found, ssim_of_wang(smooth, decoded), atol=1e-4)
+    np.testing.assert_allclose(ssim(originals=smooth, decoded=smooth), 1.0, atol=1e-6)
+
+
+def test_ssim_needs_its_window():
+    with pytest.raises(ValueError, match="10 x 16 pixels are too small for SSIM, which needs 11"):
+        ssim(originals=pictures(1, 10, 16, 3), decoded=pictures(1, 10, 16, 3))
 
 
 def test_reconstruction_is_the_mean_over_pictures_and_clips():

@@ -5,14 +5,22 @@ import math
 import pytest
 import tensorflow as tf
 
-from tfsnap.config import AutoencoderConfig, ClipTextConfig, StageConfig, UNetConfig
+from tfsnap.config import (
+    AutoencoderConfig,
+    ClipTextConfig,
+    StageConfig,
+    TinyDecoderConfig,
+    UNetConfig,
+)
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_text_encoder
 from tfsnap.models.unet import build_unet
+from tfsnap.weights.archive import describe
+from tfsnap.weights.convert import TFSNAP, read
 from tfsnap.weights.names.autoencoder import autoencoder_rows
 from tfsnap.weights.names.text_encoder import text_encoder_rows
 from tfsnap.weights.names.unet import unet_rows
-from tfsnap.weights.store import addressed
+from tfsnap.weights.store import WeightMismatchError, addressed, save_weights
 
 SECOND_UNET = UNetConfig(context_width=1024, head_width=64)
 SECOND_TEXT = ClipTextConfig(width=1024, layers=23, heads=16, activation="gelu")
@@ -71,3 +79,13 @@ def test_heads_of_one_width_are_as_many_as_fit():
         PRUNED_UNET.replace(head_width=3)
     with pytest.raises(ValueError, match="quick_gelu or gelu"):
         ClipTextConfig(activation="relu")
+
+
+def test_a_tiny_decoder_has_no_names_elsewhere(tmp_path):
+    tiny = TinyDecoderConfig(channels=(4,), blocks=(1,))
+    config = AutoencoderConfig(channels=(8,), resnets=1, groups=4, tiny_decoder=tiny)
+    model = build_autoencoder(config)
+    path = tmp_path / "autoencoder.safetensors"
+    save_weights(path, model.variables, metadata=describe(model))
+    with pytest.raises(WeightMismatchError, match="tiny decoder, .* cannot be converted; .*export"):
+        read(path, TFSNAP, ["autoencoder"])

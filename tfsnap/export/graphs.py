@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.blocks import Block, build_block
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import UNet
@@ -43,11 +44,7 @@ def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
 
     The encoder returns the mean latent, not yet scaled.
     """
-    text, decoder, encoder = (
-        model.text_encoder,
-        model.autoencoder.decoder,
-        model.autoencoder.encoder,
-    )
+    text, encoder = model.text_encoder, model.autoencoder.encoder
     height, width, _ = model.latent_shape
     length = text.config.context_length
     return {
@@ -58,12 +55,7 @@ def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
             text,
         ),
         "unet": unet_graph(model.unet, latent=(height, width), tokens=length),
-        "decoder": _graph(
-            "decoder",
-            lambda latent: {"image": decoder(latent)},
-            {"latent": ([1, *model.latent_shape], tf.float32)},
-            decoder,
-        ),
+        "decoder": decoder_graph(model.autoencoder, latent=(height, width)),
         "encoder": _graph(
             "encoder",
             lambda image: {"latent": encoder(image)[0]},
@@ -71,6 +63,23 @@ def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
             encoder,
         ),
     }
+
+
+def decoder_graph(autoencoder: Autoencoder, *, latent: tuple[int, int]) -> Graph:
+    """Returns the graph of decoding.
+
+    Args:
+      autoencoder: the network.
+      latent: height and width of the latent.
+    """
+    decoder = autoencoder.decoder
+    shape = [1, *latent, autoencoder.config.latent_channels]
+    return _graph(
+        "decoder",
+        lambda latent: {"image": decoder(latent)},
+        {"latent": (shape, tf.float32)},
+        decoder,
+    )
 
 
 def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int) -> Graph:

@@ -3,11 +3,13 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from tfsnap.models.autoencoder import Autoencoder
 
 _BATCH = 16
-_PEAK_POWER = 4.0  # The peak-to-peak range of [-1, 1] is 2.
+_RANGE = 2.0  # Peak to peak, of [-1, 1].
+_WINDOW = 11  # Side of SSIM's, in pixels.
 _LEAST_ERROR = 1e-10  # Of equal pictures, as in training: 106 dB, and not infinitely many.
 
 
@@ -39,7 +41,42 @@ def psnr(*, originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:
     """
     error = originals.astype(np.float64) - decoded
     squared = np.square(error).mean(axis=(1, 2, 3))  # [N]
-    return 10.0 * np.log10(_PEAK_POWER / np.maximum(squared, _LEAST_ERROR))
+    return 10.0 * np.log10(_RANGE**2 / np.maximum(squared, _LEAST_ERROR))
+
+
+def ssim(*, originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:
+    """Structural similarity of each picture, the mean over its channels.
+
+    Args:
+      originals: float pictures [N, H, W, 3] in [-1, 1], of 11 pixels a side or more.
+      decoded: what became of them, the same shape and range.
+
+    Returns:
+      float32 [N], at most 1.
+
+    Raises:
+      ValueError: the pictures are smaller than the window.
+
+    Reference: Wang et al. 2004, "Image quality assessment: from error visibility to structural
+      similarity", with its constants: a Gaussian window of 11 x 11 pixels, sigma 1.5, K1 = 0.01 and
+      K2 = 0.03; windows lie within the picture.
+    """
+    height, width = originals.shape[1:3]
+    if min(height, width) < _WINDOW:
+        raise ValueError(
+            f"pictures of {height} x {width} pixels are too small for SSIM, which needs {_WINDOW}"
+        )
+    return np.concatenate(
+        [
+            tf.image.ssim(
+                tf.constant(originals[first : first + _BATCH], tf.float32),
+                tf.constant(decoded[first : first + _BATCH], tf.float32),
+                max_val=_RANGE,
+                filter_size=_WINDOW,
+            ).numpy()
+            for first in range(0, len(originals), _BATCH)
+        ]
+    )
 
 
 def reconstruction(autoencoder: Autoencoder, images: np.ndarray) -> Reconstruction:

@@ -10,6 +10,7 @@ from tfsnap.layers.attention import Attention
 from tfsnap.layers.norms import GroupNorm
 from tfsnap.layers.resample import Downsample, Upsample
 from tfsnap.layers.resnet import ResNetBlock
+from tfsnap.models.tiny_decoder import TinyDecoder
 
 EPSILON = 1e-6  # Of every norm in Stable Diffusion's autoencoder.
 
@@ -112,6 +113,12 @@ class Decoder(keras.layers.Layer):
         return self.conv_out(tf.nn.silu(self.norm_out(x)))
 
 
+def make_decoder(config: AutoencoderConfig) -> Decoder | TinyDecoder:
+    """The decoder that a config describes; its weights are made by the first call."""
+    kind = Decoder if config.tiny_decoder is None else TinyDecoder
+    return kind(config, name="decoder")
+
+
 class Autoencoder(keras.Model):
     """Encoder and decoder of latent diffusion.
 
@@ -125,7 +132,7 @@ class Autoencoder(keras.Model):
         super().__init__(name="autoencoder", **kwargs)
         self.config = config
         self.encoder = Encoder(config, name="encoder")
-        self.decoder = Decoder(config, name="decoder")
+        self.decoder = make_decoder(config)
 
     def call(self, image: tf.Tensor) -> tf.Tensor:
         """Encodes to the mean and decodes: float [B, H, W, 3] in [-1, 1] to the same shape."""

@@ -42,12 +42,12 @@ class LatentDiffusion:
         """The same with another autoencoder, whose decoder reads the same latents.
 
         Raises:
-          ValueError: the two differ in more than the decoder's widths.
+          ValueError: the two differ in more than the decoder.
         """
         mine, other = self.autoencoder.config, autoencoder.config
-        if mine.replace(decoder_channels=other.decoder_channels) != other:
+        if mine.with_decoder_of(other) != other:
             raise ValueError(
-                f"the other autoencoder is of another kind: {other}, not {mine} with other "
-                "decoder_channels"
+                f"the other autoencoder is of another kind: {other}, not {mine} with another "
+                "decoder"
             )
         return dataclasses.replace(self, autoencoder=autoencoder)

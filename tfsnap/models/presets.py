@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import TypeVar
 
-from tfsnap.config import AutoencoderConfig, Config, StageConfig, UNetConfig
+from tfsnap.config import AutoencoderConfig, Config, StageConfig, TinyDecoderConfig, UNetConfig
 
 C = TypeVar("C", bound=Config)
 
@@ -68,6 +68,7 @@ AUTOENCODERS = {
     "sd15": AutoencoderConfig(),
     # SnapFusion's efficient decoder: half of the channels, a quarter of the work.
     "snapfusion": AutoencoderConfig(decoder_channels=(64, 128, 256, 256)),
+    "tiny": AutoencoderConfig(tiny_decoder=TinyDecoderConfig()),
 }
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import AutoencoderConfig, UNetConfig
-from tfsnap.models.autoencoder import Decoder, Encoder
+from tfsnap.models.autoencoder import Encoder, make_decoder
 from tfsnap.models.unet import UNet
 
 # Operations that give a new name to what is in memory already.
@@ -101,9 +101,7 @@ def profile_decoder(config: AutoencoderConfig, *, latent: tuple[int, int]) -> Ne
       latent: height and width of the latent.
     """
     shape = [1, *latent, config.latent_channels]
-    return profile(
-        lambda: Decoder(config, name="decoder"), lambda decode: decode(tf.zeros(shape)), depth=1
-    )
+    return profile(lambda: make_decoder(config), lambda decode: decode(tf.zeros(shape)), depth=1)
 
 
 def profile_encoder(config: AutoencoderConfig, *, size: tuple[int, int]) -> NetworkCost:
@@ -171,6 +169,9 @@ def _macs(op: tf.Operation) -> tuple[int, bool]:
     if op.type == "Conv2D":
         kernel = op.inputs[1].shape
         return math.prod(op.outputs[0].shape) * math.prod(kernel[:3]), False
+    if op.type == "DepthwiseConv2dNative":
+        kernel = op.inputs[1].shape
+        return math.prod(op.outputs[0].shape) * math.prod(kernel[:2]), False
     if op.type in ("MatMul", "BatchMatMulV2"):
         transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
         inner = op.inputs[0].shape[-2 if transposed else -1]

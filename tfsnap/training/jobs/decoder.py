@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfsnap.config import Config, ScheduleConfig
+from tfsnap.config import Config, ScheduleConfig, TinyDecoderConfig
 from tfsnap.data.source import BatchSource
 from tfsnap.models.autoencoder import Autoencoder, build_autoencoder
 from tfsnap.objectives.decoder_distill import DecoderDistill
@@ -20,7 +20,7 @@ from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.pictures import mosaic
 from tfsnap.training.sampling import guided, sample_latents
 from tfsnap.weights.archive import Trained, describe, load_trained
-from tfsnap.weights.slim import slim_decoder
+from tfsnap.weights.slim_decoder import slim_decoder
 from tfsnap.weights.store import addressed, assign, load_tensors, save_tensors
 
 _TOGETHER = 32  # Latents that are sampled together.
@@ -29,7 +29,7 @@ _SHOWN = 8  # Pictures in a preview.
 
 @dataclasses.dataclass(frozen=True)
 class DecoderJob(Config):
-    """Trains the decoder of an autoencoder anew with fewer channels; the encoder stays.
+    """Trains a smaller decoder for an autoencoder; the encoder stays.
 
     The examples are latents that the UNet generates from the captions of a set with fresh noise, so
     there is no end of them. They come in pools: a pool is sampled, used for `pool_steps` steps, and
@@ -40,7 +40,8 @@ class DecoderJob(Config):
       clip: weight file of CLIP, or of its text encoder alone.
       unet: weight file of the UNet that makes the latents.
       decoder_channels: widths of the new decoder, from the pixels to the latent; at first it has
-        the teacher's strongest channels.
+        the teacher's strongest channels. None if the decoder is tiny.
+      tiny_decoder: a decoder of another kind in its place, which starts afresh.
       data: whose captions are the prompts.
       training: length, batch and optimizer.
       edge_weight: see `DecoderDistill`; 0 in the paper.
@@ -57,7 +58,8 @@ class DecoderJob(Config):
     autoencoder: str = ""
     clip: str = ""
     unet: str = ""
-    decoder_channels: tuple[int, ...] = (64, 128, 256, 256)
+    decoder_channels: tuple[int, ...] | None = (64, 128, 256, 256)
+    tiny_decoder: TinyDecoderConfig | None = None
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     edge_weight: float = 0.0
@@ -68,6 +70,8 @@ class DecoderJob(Config):
     guidance: float = 7.5
 
     def __post_init__(self) -> None:
+        one = (self.decoder_channels is None) != (self.tiny_decoder is None)
+        self._require(one, "decoder_channels", "None with a tiny_decoder, and given without")
         self._require(self.pool >= 1, "pool", "at least 1")
         self._require(self.pool_steps >= 0, "pool_steps", "at least 0")
         self._require(self.steps >= 1, "steps", "at least 1")
@@ -75,10 +79,16 @@ class DecoderJob(Config):
     def build(self) -> tuple[keras.Model, DecoderDistill]:
         """See `Job`."""
         teacher = self.teacher.model
-        narrow = teacher.config.replace(decoder_channels=self.decoder_channels)
-        model = build_autoencoder(narrow)
+        small = teacher.config.replace(
+            decoder_channels=self.decoder_channels, tiny_decoder=self.tiny_decoder
+        )
+        model = build_autoencoder(small)
         values = {name: v.numpy() for name, v in addressed(teacher.variables).items()}
-        assign(slim_decoder(values, wide=teacher.config, narrow=narrow), model.variables)
+        if self.tiny_decoder is None:
+            values = slim_decoder(values, wide=teacher.config, narrow=small)
+        else:
+            values = _with_decoder(values, addressed(model.variables))
+        assign(values, model.variables)
         model.encoder.trainable = False
         return model, DecoderDistill(teacher.decoder, self.edge_weight)
 
@@ -179,3 +189,13 @@ class DecoderJob(Config):
             )
             parts.append(latent.numpy() / np.float32(whole.autoencoder.config.scale))
         return np.concatenate(parts)[:count]
+
+
+def _with_decoder(
+    teacher: dict[str, np.ndarray], student: dict[str, tf.Variable]
+) -> dict[str, np.ndarray]:
+    """A student's values: its own in the decoder, the teacher's around it."""
+    return {
+        name: own.numpy() if name.startswith("decoder.") else teacher[name]
+        for name, own in student.items()
+    }

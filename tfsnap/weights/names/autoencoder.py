@@ -4,10 +4,20 @@ from collections.abc import Iterator
 
 from tfsnap.config import AutoencoderConfig
 from tfsnap.weights.names.table import Row, convolution, dense, norm
+from tfsnap.weights.tensors import WeightMismatchError
 
 
 def autoencoder_rows(config: AutoencoderConfig) -> list[Row]:
-    """The name table of an autoencoder."""
+    """The name table of an autoencoder.
+
+    Raises:
+      WeightMismatchError: it has a tiny decoder, for which no other layout has names.
+    """
+    if config.tiny_decoder is not None:
+        raise WeightMismatchError(
+            "the autoencoder has a tiny decoder, which exists in tfsnap alone and cannot be "
+            "converted; tools/export.py --autoencoder=... exports it to TFLite"
+        )
     latent = config.latent_channels
     return [
         *_encoder(config),

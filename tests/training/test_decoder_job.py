@@ -1,0 +1,79 @@
+"""What a decoder's job starts from, and that its steps change the decoder alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tests.training.tiny_job import TRAINING, shared_strategy
+from tfsnap.config import AutoencoderConfig, TinyDecoderConfig
+from tfsnap.models.autoencoder import build_autoencoder
+from tfsnap.training.jobs.decoder import DecoderJob
+from tfsnap.training.trainer import Trainer
+from tfsnap.weights.archive import describe, load_trained
+from tfsnap.weights.store import addressed, save_weights
+
+AUTOENCODER = AutoencoderConfig(channels=(8, 16), groups=4, resnets=1, scale=0.7)
+TINY = TinyDecoderConfig(channels=(4, 8), blocks=(1, 1))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """The file of an autoencoder that nobody trained, with a description."""
+    keras.utils.set_random_seed(0)
+    model = build_autoencoder(AUTOENCODER)
+    path = tmp_path_factory.mktemp("teacher") / "weights.safetensors"
+    save_weights(path, model.variables, metadata=describe(model, resolution=16))
+    return str(path)
+
+
+@pytest.fixture
+def job(teacher):
+    return DecoderJob(
+        autoencoder=teacher, decoder_channels=None, tiny_decoder=TINY, training=TRAINING
+    )
+
+
+def values(model):
+    return {name: variable.numpy() for name, variable in addressed(model.variables).items()}
+
+
+def test_a_tiny_decoder_starts_afresh_around_what_the_teacher_has(job):
+    keras.utils.set_random_seed(1)
+    model, teacher = job.build()[0], values(job.teacher.model)
+    assert model.config == AUTOENCODER.replace(tiny_decoder=TINY)
+    assert not model.encoder.trainable
+    own = values(model)
+    kept = [name for name in own if not name.startswith("decoder.")]
+    assert {"quant_conv.bias", "post_quant_conv.kernel", "encoder.conv_in.kernel"} <= set(kept)
+    for name in kept:
+        np.testing.assert_array_equal(own[name], teacher[name])
+    assert np.ptp(own["decoder.conv_in.kernel"]) > 0
+    assert np.ptp(own["decoder.up.0.blocks.0.expand.kernel"]) > 0
+
+
+def test_it_learns_and_its_file_is_an_autoencoders(job, tmp_path):
+    keras.utils.set_random_seed(1)
+    trainer = Trainer(job, workdir=tmp_path, strategy=shared_strategy("one"))
+    latent = np.random.default_rng(0).standard_normal([8, 4, 4, 4]).astype(np.float32)
+    losses = [float(trainer.train_step({"latent": latent}, k)["loss"]) for k in range(6)]
+    assert losses[-1] < 0.8 * losses[0]
+    model = trainer.model
+    path = tmp_path / "student.safetensors"
+    save_weights(path, model.variables, metadata=job.describe(model))
+    again = load_trained(path, "autoencoder")
+    assert again.about == {"resolution": 16}
+    expected = model.decoder(tf.constant(latent))
+    np.testing.assert_allclose(again.model.decoder(tf.constant(latent)), expected, atol=1e-5)
+    teacher, student = values(job.teacher.model), values(again.model)
+    for name in student:
+        if name.startswith(("encoder.", "quant_conv.")):
+            np.testing.assert_array_equal(student[name], teacher[name])
+
+
+def test_a_job_has_one_kind_of_decoder(job):
+    with pytest.raises(ValueError, match="decoder_channels is .*None with a tiny_decoder"):
+        job.replace(decoder_channels=(4, 8))
+    with pytest.raises(ValueError, match="decoder_channels is None"):
+        job.replace(tiny_decoder=None)
+    assert DecoderJob.from_dict(job.to_dict()) == job
