@@ -66,7 +66,7 @@ def evaluate(model, run=None):
 def successor(unet, action):
     edited = apply(unet.config, action)
     model = build_unet(edited.config)
-    tensors = carry(weights_of(unet), fresh=weights_of(model), edited=edited)
+    tensors = carry(weights_of(unet), edited)
     assign(tensors, model.variables)
     return edited, model
 
@@ -142,15 +142,14 @@ def test_what_cannot_be_edited_is_named():
 
 def test_weights_of_another_network_are_not_carried(unet):
     edited = apply(CONFIG, Action("remove", "attention", "mid", 0))
-    fresh = weights_of(build_unet(edited.config))
     tensors = weights_of(unet)
     tensors["conv_in.kernel"] = tensors["conv_in.kernel"][:1]
     with pytest.raises(ValueError, match=r"conv_in\.kernel is \[3, 3, 4, 8\] in the edited"):
-        carry(tensors, fresh=fresh, edited=edited)
+        carry(tensors, edited)
     del tensors["up.0.resnets.1.conv1.bias"]
     del tensors["conv_in.kernel"]
     with pytest.raises(ValueError, match="is missing in the network before"):
-        carry(tensors, fresh=fresh, edited=edited)
+        carry(tensors, edited)
 
 
 def test_a_network_without_a_middle_is_edited_elsewhere():

@@ -13,9 +13,13 @@ def common(lap):
     return np.random.default_rng(lap).standard_normal(LAP)
 
 
-def measure(entrant, lap):
+def one(entrant, lap):
     own = np.random.default_rng(1000 + lap * 7 + ord(entrant)).standard_normal(LAP)
     return MEANS[entrant] + common(lap) + 0.02 * own
+
+
+def measure(entrants, lap):
+    return [one(entrant, lap) for entrant in entrants]
 
 
 def test_the_lowest_win_and_the_hopeless_are_not_measured_to_the_end():
@@ -30,15 +34,18 @@ def test_the_lowest_win_and_the_hopeless_are_not_measured_to_the_end():
 def test_values_of_a_lap_are_the_measured_ones_in_order():
     values = race(["a", "d"], measure, laps=3, winners=1, confidence=np.inf)
     for entrant in "ad":
-        expected = np.concatenate([measure(entrant, lap) for lap in range(3)])
+        expected = np.concatenate([one(entrant, lap) for lap in range(3)])
         np.testing.assert_array_equal(values[entrant], expected)
 
 
 def test_unpaired_noise_keeps_everybody_in():
     """What the entrants have in common is what a race profits from."""
 
-    def unpaired(entrant, lap):
-        return MEANS[entrant] + np.random.default_rng(lap * 31 + ord(entrant)).standard_normal(LAP)
+    def unpaired(entrants, lap):
+        return [
+            MEANS[e] + np.random.default_rng(lap * 31 + ord(e)).standard_normal(LAP)
+            for e in entrants
+        ]
 
     values = race(list("abe"), unpaired, laps=6, winners=1)
     assert sum(len(v) for v in values.values()) > 2 * 6 * LAP

@@ -9,12 +9,18 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from tests.training.tiny_job import shared_strategy
+from tfsnap.evolve.actions import apply, possible
+from tfsnap.evolve.config import EvolveConfig
+from tfsnap.evolve.evolver import Evolver
 from tfsnap.evolve.latency import LatencyTable
 from tfsnap.models.blocks import blocks_of
 from tfsnap.models.presets import find_unet
 from tfsnap.training.jobs.runs import load_finished
+from tfsnap.training.stopping import StopRequest
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import addressed, load_tensors
 
@@ -359,6 +365,83 @@ def test_a_search_goes_on_where_it_stopped(runs, evolved):
     assert "prompts was 8, is 16" in other.stderr.strip().splitlines()[-1]
 
 
+def test_a_search_scores_on_two_devices_what_it_scores_on_one(runs, evolved, tmp_path):
+    folder = runs / "evolved"
+    config = EvolveConfig.from_dict(json.loads((folder / "config.json").read_text()))
+    shutil.copytree(folder / "round-00/robust", tmp_path / "round-00/robust")
+    two = shared_strategy("mirrored")
+    assert len(two.extended.worker_devices) == 2
+    evolver = Evolver(config.replace(rounds=1), workdir=tmp_path, strategy=two)
+    with StopRequest() as stop:
+        evolver.run(stop)
+    mine, theirs = (
+        json.loads((w / "round-00/scores.json").read_text()) for w in (tmp_path, folder)
+    )
+    assert mine.keys() == theirs.keys()
+    for key, value in mine.items():
+        np.testing.assert_allclose(value["scores"], theirs[key]["scores"], atol=1e-4)
+    (found,) = evolver.rounds
+    assert found.evaluations == 2 * sum(len(v["scores"]) for v in mine.values())  # One step.
+    assert found.seconds > 0
+
+
+def test_a_search_that_grows_copies_what_is_worth_most(runs, evolved, tmp_path):
+    """Of a network that meets the objective, with scores that were made up."""
+    config = EvolveConfig.from_dict(json.loads((runs / "evolved/config.json").read_text()))
+    start = runs / "evolved/round-00/edited.safetensors"
+    shape = load_trained(start, "unet").model.config
+    (tmp_path / "round-00/robust").mkdir(parents=True)
+    shutil.copy(start, tmp_path / "round-00/robust/weights.safetensors")
+    state = {"config": shape.to_dict(), "weights": str(start), "rounds": []}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    table = LatencyTable.load(runs / "table.json")
+
+    def ms(unet):
+        return table.predict(unet, latent=(4, 4), tokens=24)
+
+    actions = possible(shape, verbs=("remove",))
+    best = max(actions, key=lambda a: ms(apply(shape, a).config))  # So that its copy fits.
+    laps = {"as it is": 0.9, **{str(a): 0.0 if a == best else 0.85 for a in actions}}
+    scores = {
+        f"{key}, lap {lap}": {"scores": [value + i / 1000 for i in range(4)], "seconds": 1.0}
+        for key, value in laps.items()
+        for lap in range(2)
+    }
+    (tmp_path / "round-00/scores.json").write_text(json.dumps(scores))
+    grown = config.replace(rounds=1, grow=True, target=0.99)
+    evolver = Evolver(grown, workdir=tmp_path, strategy=shared_strategy("one"))
+    assert ms(shape) < evolver.target
+    with StopRequest() as stop:
+        found = evolver.run(stop)
+    assert evolver.rounds[0].actions[0].action.verb == "add"
+    assert (tmp_path / "edits.txt").read_text().startswith(f"add {best.stage}.")
+    assert ms(shape) < ms(found) <= evolver.target
+    after = load_trained(evolver.weights, "unet").model
+    latent, context = tf.random.normal([1, 4, 4, 4]), tf.random.normal([1, 24, 128])
+    inputs = {"timesteps": tf.constant([500]), "context": context}
+    expected = load_trained(start, "unet").model(latent, **inputs)
+    np.testing.assert_allclose(after(latent, **inputs), expected, atol=1e-5)  # As the identity.
+
+
+def test_edits_are_made_by_themselves(runs, evolved, tmp_path):
+    edits, output = runs / "evolved/edits.txt", tmp_path / "edited.safetensors"
+    weights = f"--weights={runs}/unet/weights.safetensors"
+    told = succeed("edit_unet", weights, f"--edits={edits}", f"--output={output}")
+    assert edits.read_text() in told and "parameters before" in told
+    found = find_unet(str(runs / "evolved/unet.json"))
+    assert find_unet(str(tmp_path / "edited.json")) == found
+    (tensors, about), (before, _) = (
+        load_tensors(p) for p in (output, runs / "unet/weights.safetensors")
+    )
+    assert about["prediction"] == "v"
+    np.testing.assert_array_equal(tensors["conv_in.kernel"], before["conv_in.kernel"])
+    wrong = run("edit_unet", weights, "--edit=remove up.9.resnets.1", f"--output={output}")
+    assert wrong.returncode == 1
+    assert wrong.stderr.splitlines()[-1] == (
+        "edit_unet: this UNet does not allow: remove up.9.resnets.1"
+    )
+
+
 def test_a_decoder_is_distilled_and_takes_the_teachers_place(runs, bundle):
     flags = (
         f"--config={ROOT}/configs/emoji/decoder_distill.py",
@@ -376,8 +459,9 @@ def test_a_decoder_is_distilled_and_takes_the_teachers_place(runs, bundle):
     output = succeed("train", *flags)
     pools = sorted(path.name for path in (runs / "pools").iterdir())
     assert pools[:2] == ["pool-000000.safetensors", "pool-000001.safetensors"]  # Three steps.
-    # Batches are made ahead of their steps, so that a third may have been begun.
-    assert "psnr" in output and output.count("sampling 6 latents") == len(pools) <= 3
+    # Batches are made ahead of their steps: more pools may be there, and one more begun at the end.
+    assert "psnr" in output
+    assert output.count("sampling 6 latents") - len(pools) in (0, 1)
     weights = runs / "decoder/weights.safetensors"
     student = load_trained(weights, "autoencoder")
     teacher = load_trained(runs / "autoencoder/weights.safetensors", "autoencoder")

@@ -7,12 +7,16 @@ these stay.
 """
 
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 from tfsnap.config import StageConfig, UNetConfig
 
 REMOVE, ADD = "remove", "add"
 RESNET, ATTENTION = "resnet", "attention"
+_TEXT = re.compile(
+    r"(remove|add) (mid|(?:down|up)\.\d+)\.(?:resnets\.(\d+)|attentions\.(\d+)\.(\d+))"
+)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -40,6 +44,28 @@ class Action:
     def __str__(self) -> str:
         at = f"{self.stage}.{self.block}s.{self.resnet}"
         return f"{self.verb} {at}" + (f".{self.attention}" if self.block == ATTENTION else "")
+
+    @classmethod
+    def parse(cls, text: str) -> "Action":
+        """From the text of an action.
+
+        Raises:
+          ValueError: it is none.
+
+        Example:
+          >>> Action.parse("remove up.0.attentions.2.1")
+          Action(verb='remove', block='attention', stage='up.0', resnet=2, attention=1)
+        """
+        match = _TEXT.fullmatch(text.strip())
+        if not match:
+            raise ValueError(
+                f"{text.strip()!r} is no edit; it must be like 'remove down.1.resnets.1' or "
+                "'add up.0.attentions.2.1'"
+            )
+        verb, stage, resnet, slot, attention = match.groups()
+        if resnet is not None:
+            return cls(verb, RESNET, stage, int(resnet))
+        return cls(verb, ATTENTION, stage, int(slot), int(attention))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +229,35 @@ def apply(config: UNetConfig, action: Action) -> Edited:
     }
     edits[action.verb, action.block](action)
     return layout.edited()
+
+
+def apply_all(config: UNetConfig, actions: Sequence[Action]) -> Edited:
+    """Edits a network several times.
+
+    Args:
+      config: the network.
+      actions: edits in their order, each of the network that those before it leave.
+
+    Returns:
+      The last network, with the origins of its blocks in the first one.
+
+    Raises:
+      ValueError: an edit is not possible where it comes.
+    """
+    result = _Layout(config).edited()
+    for action in actions:
+        edited = apply(result.config, action)
+        origins = {name: _through(origin, result) for name, origin in edited.origins.items()}
+        result = Edited(edited.config, origins)
+    return result
+
+
+def _through(origin: Origin, before: Edited) -> Origin:
+    """Where what comes from an edited network came from before that."""
+    if origin.name is None:
+        return origin
+    earlier = before.origins[origin.name]
+    return Origin(earlier.name, origin.added or earlier.added)
 
 
 def _slots(name: str, stage: StageConfig) -> list[_Slot]:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from tfsnap.evolve.actions import Edited
+from tfsnap.models.unet import build_unet
+from tfsnap.weights.store import addressed
 
 _BLOCK = re.compile(r"((?:down\.\d+|mid|up\.\d+)\.(?:resnets\.\d+|attentions\.\d+\.\d+))\.(.+)")
 # What a residual branch ends with: it starts at zero, so that a new block changes nothing.
 _LAST = ("conv2.", "proj_out.")
 
 
-def carry(
-    tensors: Mapping[str, np.ndarray], *, fresh: Mapping[str, np.ndarray], edited: Edited
-) -> dict[str, np.ndarray]:
+def carry(tensors: Mapping[str, np.ndarray], edited: Edited) -> dict[str, np.ndarray]:
     """Makes the weights of an edited network.
 
     Blocks that stay keep their weights, whatever they are called now. A new block is a copy of its
@@ -23,8 +23,7 @@ def carry(
 
     Args:
       tensors: weights of the network before, by address.
-      fresh: initial weights of the edited network, by address.
-      edited: what was edited.
+      edited: what was edited, once or several times.
 
     Returns:
       The edited network's weights, by address.
@@ -32,7 +31,8 @@ def carry(
     Raises:
       ValueError: a tensor is missing or has another shape: `tensors` are of another network.
     """
-    return {name: _carried(name, value, tensors, edited) for name, value in fresh.items()}
+    fresh = addressed(build_unet(edited.config).variables)
+    return {name: _carried(name, v.numpy(), tensors, edited) for name, v in fresh.items()}
 
 
 def _carried(

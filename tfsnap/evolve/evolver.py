@@ -1,9 +1,10 @@
 """SnapFusion's Algorithm 1: robust training, scoring, editing, until the network is fast enough."""
 
 import dataclasses
+import functools
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,25 +12,28 @@ import tensorflow as tf
 
 from tfsnap.config import UNetConfig, write_json
 from tfsnap.data.examples import spread
-from tfsnap.evolve.actions import REMOVE, Action, apply, possible
+from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
 from tfsnap.evolve.config import EvolveConfig
+from tfsnap.evolve.lanes import Known, Lanes, Measure
 from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.evolve.race import race, standard_error
 from tfsnap.evolve.ranking import Scored, choose, choose_copy, scored
 from tfsnap.evolve.scoring import Prompts, Scorer, share
 from tfsnap.models.latent_diffusion import LatentDiffusion
-from tfsnap.models.unet import UNet, build_unet
 from tfsnap.runtime.philox import normal
+from tfsnap.training.jobs.unet import UNetJob
+from tfsnap.training.sampling import Guided
 from tfsnap.training.stopping import StopRequest
 from tfsnap.training.trainer import WEIGHTS, Trainer
 from tfsnap.weights import convert
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.component import UNET
-from tfsnap.weights.store import addressed, save_tensors
+from tfsnap.weights.store import load_tensors, save_tensors
 
 _STATE = "state.json"
 EVOLVED = "unet.json"  # Shape of the newest network, in the workdir.
+EDITS = "edits.txt"  # That made it of the first one, a line each.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Round:
       clip: its mean CLIP score after robust training.
       error: the standard error of that mean.
       scores: of all edits; those that are made are marked.
+      evaluations: of the UNet, of one picture each, that scoring took.
+      seconds: that scoring took, the sum over the devices.
     """
 
     number: int
@@ -49,6 +55,13 @@ class Round:
     clip: float
     error: float
     scores: tuple[Scored, ...]
+    evaluations: int = 0
+    seconds: float = 0.0
+
+    @property
+    def actions(self) -> list[Scored]:
+        """The edits that are made, in their order."""
+        return [item for item in self.scores if item.chosen]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -81,28 +94,6 @@ class _State:
         values = json.loads(path.read_text())
         config = UNetConfig.from_dict(values["config"])
         return cls(config, values["weights"], tuple(map(Round.from_dict, values["rounds"])))
-
-
-class _Known:
-    """CLIP scores that were measured already, on disk: scoring is what a search spends its time on.
-
-    Args:
-      path: a JSON file.
-    """
-
-    def __init__(self, path: pathlib.Path):
-        self._path = path
-        self._values = json.loads(path.read_text()) if path.is_file() else {}
-
-    def __call__(
-        self, action: Action | None, lap: int, measure: Callable[[], np.ndarray]
-    ) -> np.ndarray:
-        """Scores of the prompts of a lap under an edit, or, for None, without one."""
-        key = f"{action or 'as it is'}, lap {lap}"
-        if key not in self._values:
-            self._values[key] = measure().tolist()
-            write_json(self._path, self._values)
-        return np.array(self._values[key])
 
 
 class Evolver:
@@ -178,6 +169,8 @@ class Evolver:
             if not done:
                 break
         write_json(self.workdir / EVOLVED, self._state.config.to_dict())
+        edits = [item.action for found in self.rounds for item in found.actions]
+        (self.workdir / EDITS).write_text("".join(f"{action}\n" for action in edits))
         return self._state.config
 
     def _round(self, stop: StopRequest) -> bool | None:
@@ -191,20 +184,17 @@ class Evolver:
         weights = self._train(folder / "robust", number, stop)
         if weights is None:
             return None
-        unet, about = load_trained(weights, "unet")
-        found = self._score(unet, number)
-        values = {name: v.numpy() for name, v in addressed(unet.variables).items()}
-        config = state.config
-        for item in found.scores:
-            if item.chosen:
-                self._tell(f"  {item.action}: dCLIP {item.dclip:+.4f}, -{item.dlatency:.3f} ms")
-                config, values = _edited(config, values, item.action)
-        if config == state.config:
+        found = self._score(weights, number)
+        for item in found.actions:
+            self._tell(f"  {item.action}: dCLIP {item.dclip:+.4f}, -{item.dlatency:.3f} ms")
+        if not found.actions:
             return False
+        edited = apply_all(state.config, [item.action for item in found.actions])
         path = folder / "edited.safetensors"
-        description = {"network": UNET, "config": config.to_dict(), **about}
-        save_tensors(path, values, metadata=description)
-        self._state = _State(config, str(path), (*state.rounds, found))
+        values, about = load_tensors(weights)
+        description = {**about, "config": edited.config.to_dict()}
+        save_tensors(path, carry(values, edited), metadata=description)
+        self._state = _State(edited.config, str(path), (*state.rounds, found))
         self._state.save(self.workdir / _STATE)
         return True
 
@@ -223,29 +213,26 @@ class Evolver:
             return folder / WEIGHTS
         return Trainer(job, workdir=folder, strategy=self._strategy).fit(stop)
 
-    def _score(self, unet: UNet, number: int) -> Round:
+    def _score(self, weights: pathlib.Path, number: int) -> Round:
         """Races all removals against each other."""
-        c, before = self.config, self.latency(unet.config)
-        model = self._job.assemble(unet)
-        scorer = Scorer(model, c.steps, c.guidance)
-        prompts = self._prompts(model)
-        laps = [prompts.part(i, c.prompts // c.laps) for i in range(c.laps)]
-        known = _Known(self._folder(number) / "scores.json")
-        networks = {None: scorer.prepare(unet)}
+        c, known = self.config, Known(self._folder(number) / "scores.json")
+        devices = self._strategy.extended.worker_devices
+        lanes = Lanes([self._lane(weights, device) for device in devices], known)
+        config, before = self._state.config, self.latency(self._state.config)
         savings = {}
-        for action in possible(unet.config, verbs=(REMOVE,)):
-            edited = apply(unet.config, action)
-            saved = before - self.latency(edited.config)
+        for action in possible(config, verbs=(REMOVE,)):
+            saved = before - self.latency(apply(config, action).config)
             if saved > 0:  # By the table, whose noise may say otherwise of a small block.
-                savings[action], networks[action] = saved, scorer.prepare(share(unet, edited))
+                savings[action] = saved
+        base = [lanes([None], lap)[0] for lap in range(c.laps)]
 
-        def clip_scores(action: Action | None, lap: int) -> np.ndarray:
-            return known(action, lap, lambda: scorer.scores(networks[action], laps[lap]))
+        def scores(actions: Sequence[Action], lap: int) -> list[np.ndarray]:
+            found = zip(actions, lanes(actions, lap), strict=True)
+            return [(base[lap] - values) / savings[action] for action, values in found]
 
-        base = [clip_scores(None, lap) for lap in range(c.laps)]
         values = race(
             list(savings),
-            lambda action, lap: (base[lap] - clip_scores(action, lap)) / savings[action],
+            scores,
             laps=c.laps,
             winners=c.actions,
             confidence=c.confidence,
@@ -253,8 +240,36 @@ class Evolver:
         )
         ranked = [scored(a, v * savings[a], savings[a]) for a, v in values.items()]
         clip = np.concatenate(base)
-        scores = self._chosen(unet.config, ranked, before - self.target)
-        return Round(number, before, float(clip.mean()), standard_error(clip), scores)
+        return Round(
+            number,
+            before,
+            float(clip.mean()),
+            standard_error(clip),
+            self._chosen(config, ranked, before - self.target),
+            evaluations=2 * c.steps * known.pictures,  # Two, for guidance.
+            seconds=known.seconds,
+        )
+
+    def _lane(self, weights: pathlib.Path, device: str) -> Measure:
+        """What measures edits of a network on a device, with copies of all networks there."""
+        c = self.config
+        with tf.device(device):
+            # A job of its own: a job keeps its networks.
+            job = self._job.replace(model=self._state.config)
+            unet = load_trained(weights, "unet").model
+            model = job.assemble(unet)
+            scorer = Scorer(model, c.steps, c.guidance)
+            prompts = self._prompts(job, model)
+
+        @functools.cache
+        def network(action: Action | None) -> Guided:
+            return scorer.prepare(share(unet, apply(unet.config, action)) if action else unet)
+
+        def scores(action: Action | None, lap: int) -> np.ndarray:
+            with tf.device(device):
+                return scorer.scores(network(action), prompts.part(lap, c.prompts // c.laps))
+
+        return scores
 
     def _chosen(
         self, config: UNetConfig, ranked: list[Scored], excess: float
@@ -276,22 +291,13 @@ class Evolver:
         except LatencyError:  # The table lacks a block of it.
             return False
 
-    def _prompts(self, model: LatentDiffusion) -> Prompts:
+    def _prompts(self, job: UNetJob, model: LatentDiffusion) -> Prompts:
         """The same in all rounds."""
         c = self.config
-        found = self._job.captioned(c.split)
+        found = job.captioned(c.split)
         tokens = found.tokens[:, 0]  # The canonical captions, [N, T]
         rows = np.random.default_rng(c.seed).permutation(spread(len(tokens), c.prompts))
         noise = [normal(c.seed * 2**32 + i, model.latent_shape) for i in range(c.prompts)]
         return Prompts.make(
             model, tokens=tokens[rows], null_tokens=found.null_tokens, noise=np.stack(noise)
         )
-
-
-def _edited(
-    config: UNetConfig, values: dict[str, np.ndarray], action: Action
-) -> tuple[UNetConfig, dict[str, np.ndarray]]:
-    """A network's shape and weights after an edit."""
-    edited = apply(config, action)
-    fresh = {n: v.numpy() for n, v in addressed(build_unet(edited.config).variables).items()}
-    return edited.config, carry(values, fresh=fresh, edited=edited)

@@ -17,7 +17,7 @@ def standard_error(values: np.ndarray) -> float:
 
 def race(
     entrants: Sequence[T],
-    measure: Callable[[T, int], np.ndarray],
+    measure: Callable[[Sequence[T], int], Sequence[np.ndarray]],
     *,
     laps: int,
     winners: int,
@@ -33,7 +33,7 @@ def race(
 
     Args:
       entrants: what to compare.
-      measure: `(entrant, lap) -> values`, float [n], in the same order for all entrants.
+      measure: `(entrants, lap) -> values` of each, float [n], in the same order for all of them.
       laps: how often everybody left is measured at most.
       winners: how many are wanted.
       confidence: in standard errors; infinite measures everybody to the end.
@@ -47,8 +47,8 @@ def race(
     values: dict[T, np.ndarray] = {entrant: np.zeros(0) for entrant in entrants}
     left = list(entrants)
     for lap in range(laps):
-        for entrant in left:
-            values[entrant] = np.concatenate([values[entrant], measure(entrant, lap)])
+        for entrant, measured in zip(left, measure(left, lap), strict=True):
+            values[entrant] = np.concatenate([values[entrant], measured])
         if after_lap is not None:
             after_lap(lap + 1, values)
         left = _survivors(left, values, winners, confidence)

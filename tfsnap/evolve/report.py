@@ -14,7 +14,8 @@ def table(item: Round) -> str:
     """
     lines = [
         f"Round {item.number}: {item.latency:.3f} ms by the table, CLIP score {item.clip:.4f} "
-        f"(standard error {item.error:.4f}).",
+        f"(standard error {item.error:.4f}). Scoring took {item.evaluations:,} evaluations of the "
+        f"UNet, {_rate(item)} an hour on a device.",
         "",
         "| action | dCLIP | standard error | dLatency, ms | 1000 dCLIP / ms | prompts | chosen |",
         "|---|---|---|---|---|---|---|",
@@ -25,6 +26,10 @@ def table(item: Round) -> str:
         for s in item.scores
     ]
     return "\n".join(lines) + "\n"
+
+
+def _rate(item: Round) -> str:
+    return f"{3600 * item.evaluations / item.seconds:,.0f}" if item.seconds else "unknown"
 
 
 def write_report(rounds: Sequence[Round], folder: pathlib.Path, *, target: float) -> None:

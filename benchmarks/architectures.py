@@ -1,0 +1,178 @@
+"""Compares what a search found with random pruning and with fewer channels, at equal latency.
+
+    benchmarks/architectures.py --config=configs/emoji/unet.py:search \
+      --teacher=runs/search/teacher/weights.safetensors --edits=runs/search/evolved/edits.txt \
+      --narrow=runs/search/narrow.json --table=runs/search/table.json --output=runs/search/arms
+
+Every network starts with the weights that it keeps of the teacher, is trained for as many
+steps with the seed of its row, and draws the same pictures. Random networks are others for each
+seed. Whatever follows `--` is given to tools/train.py. Run again, the program goes on where it
+stopped. docs/architecture.md has a result.
+"""
+
+import dataclasses
+import json
+import pathlib
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+from absl import app, flags
+
+from tfsnap.bench.turns import TurnsReport, time_in_turn
+from tfsnap.config import UNetConfig, write_json
+from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
+from tfsnap.evolve.carry import carry
+from tfsnap.evolve.latency import LatencyError, LatencyTable
+from tfsnap.evolve.race import standard_error
+from tfsnap.export.converter import convert
+from tfsnap.export.graphs import unet_graph
+from tfsnap.models.presets import find_unet, parse_size
+from tfsnap.models.unet import build_unet
+from tfsnap.weights.slim_unet import slim_unet
+from tfsnap.weights.store import WeightFileError, load_tensors, save_tensors
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+_CONFIG = flags.DEFINE_string("config", None, "Of the training: a UNet's config in configs/.")
+_TEACHER = flags.DEFINE_string("teacher", None, "Weight file of the network that is pruned.")
+_EDITS = flags.DEFINE_string("edits", None, "edits.txt of tools/evolve.py.")
+_NARROW = flags.DEFINE_string("narrow", None, "A JSON file: the teacher with fewer channels.")
+_TABLE = flags.DEFINE_string("table", None, "Latency table of the pruned ones.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the runs and of results.json.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", 1)
+_STEPS = flags.DEFINE_integer("steps", 600, "Steps of training.", 1)
+_COUNT = flags.DEFINE_integer("count", 144, "Pictures of a network that are scored.", 1)
+_SPLIT = flags.DEFINE_string("split", "all", "Whose captions they show.")
+_LATENT = flags.DEFINE_string("latent", "8x8", "Height and width of the latent.")
+_TOKENS = flags.DEFINE_integer("tokens", 24, "Length of the text embedding.", 1)
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each network is timed, in turn.", 1)
+_NEAR = flags.DEFINE_float("near", 0.02, "How far random networks may be from the latency.", 0.0)
+
+_TRIES = 10_000  # Random prunings until one is near enough.
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """A network to train: `tensors` are what it keeps of the teacher."""
+
+    name: str
+    seed: int
+    config: UNetConfig
+    tensors: dict[str, np.ndarray]
+
+
+class Maker:
+    """Makes networks of the teacher."""
+
+    def __init__(self):
+        self.tensors, about = load_tensors(_TEACHER.value)
+        self.about = about
+        self.teacher = UNetConfig.from_dict(about["config"])
+        self.table = LatencyTable.load(_TABLE.value)
+        lines = pathlib.Path(_EDITS.value).read_text().splitlines()
+        self.edits = list(map(Action.parse, lines))
+        self.narrow = find_unet(_NARROW.value)
+
+    def latency(self, config: UNetConfig) -> float:
+        """Milliseconds by the table."""
+        latent = parse_size(_LATENT.value)
+        return self.table.predict(config, latent=latent, tokens=_TOKENS.value)
+
+    def arms(self) -> Iterator[Arm]:
+        """All networks, seed by seed."""
+        thin = slim_unet(self.tensors, wide=self.teacher, narrow=self.narrow)
+        for seed in range(_SEEDS.value):
+            for name, edits in [("evolved", self.edits), ("random", self.random_edits(seed))]:
+                edited = apply_all(self.teacher, edits)
+                yield Arm(name, seed, edited.config, carry(self.tensors, edited))
+            yield Arm("narrow", seed, self.narrow, thin)
+
+    def random_edits(self, seed: int) -> list[Action]:
+        """Removals drawn one by one until the latency is that of the evolved network."""
+        wanted = self.latency(apply_all(self.teacher, self.edits).config)
+        draws = random.Random(seed)
+        for _ in range(_TRIES):
+            config, edits = self.teacher, []
+            while self.latency(config) > wanted * (1 + _NEAR.value):
+                edits.append(draws.choice(possible(config, verbs=(REMOVE,))))
+                config = apply(config, edits[-1]).config
+            if self.latency(config) >= wanted * (1 - _NEAR.value):
+                return edits
+        raise ValueError(f"no random pruning is within {_NEAR.value:.0%} of {wanted:.3f} ms")
+
+
+def run(arm: Arm, maker: Maker, extra: list[str]) -> dict[str, object]:
+    """Trains and scores a network; returns its row."""
+    folder = pathlib.Path(_OUTPUT.value) / f"{arm.name}-{arm.seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    shape, init, scores = (folder / n for n in ("unet.json", "init.safetensors", "scores.json"))
+    if not scores.is_file():
+        write_json(shape, arm.config.to_dict())
+        description = {**maker.about, "config": arm.config.to_dict()}
+        save_tensors(init, arm.tensors, metadata=description)
+        training = {"init": init, "seed": arm.seed + 1, "steps": _STEPS.value}
+        fields = [f"--config.training.{name}={value}" for name, value in training.items()]
+        workdir = f"--workdir={folder / 'run'}"
+        _call("train", f"--config={_CONFIG.value}", workdir, f"--unet={shape}", *fields, *extra)
+        which = [f"--split={_SPLIT.value}", f"--count={_COUNT.value}", "--guidance=3"]
+        _call("evaluate", workdir, *which, f"--seed={1000 * arm.seed}", f"--json={scores}")
+    row = json.loads(scores.read_text())
+    parameters = sum(map(np.size, arm.tensors.values()))
+    return {"name": arm.name, "seed": arm.seed, "parameters": parameters, **row}
+
+
+def ratios(arms: list[Arm], maker: Maker) -> tuple[TurnsReport, list[float]]:
+    """Times whole networks in turn; returns how, and each one's time over the teacher's."""
+    names = {arm.config: f"{arm.name}-{arm.seed}" for arm in arms}
+    latent = parse_size(_LATENT.value)
+    models = {
+        name: convert(unet_graph(build_unet(c), latent=latent, tokens=_TOKENS.value), "int8")
+        for c, name in {maker.teacher: "teacher", **names}.items()
+    }
+    report = time_in_turn(models, threads=1, warmup=10, runs=60, rounds=_ROUNDS.value)
+    return report, [report.networks[names[arm.config]].ratio for arm in arms]
+
+
+def _call(tool: str, *arguments: str) -> None:
+    subprocess.run([sys.executable, ROOT / "tools" / f"{tool}.py", *arguments], check=True)
+
+
+def table(rows: list[dict]) -> str:
+    """Means over the seeds in Markdown, with standard errors."""
+    lines = [
+        "| network | parameters | latency over the teacher's | CLIP score | top-1 |",
+        "|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row["name"] for row in rows):
+        mine = [row for row in rows if row["name"] == name]
+        cells = []
+        for field in ("clip_score", "top1"):
+            values = np.array([row[field] for row in mine])
+            cells.append(f"{values.mean():.4f} ± {standard_error(values):.4f}")
+        size, ratio = (statistics.mean(row[f] for row in mine) for f in ("parameters", "ratio"))
+        lines.append(f"| {name} | {size:,.0f} | {ratio:.3f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> None:
+    try:
+        maker = Maker()
+        arms = list(maker.arms())
+        rows = [run(arm, maker, argv[1:]) for arm in arms]
+        report, times = ratios(arms, maker)
+        rows = [{**row, "ratio": ratio} for row, ratio in zip(rows, times, strict=True)]
+        result = {"timing": dataclasses.asdict(report), "rows": rows}
+        write_json(pathlib.Path(_OUTPUT.value) / "results.json", result)
+    except (LatencyError, OSError, ValueError, WeightFileError) as error:
+        sys.exit(f"architectures: {error}")
+    except subprocess.CalledProcessError:
+        sys.exit("architectures: a program failed, see above; the same command goes on")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "teacher", "edits", "narrow", "table", "output"])
+    app.run(main)
