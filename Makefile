@@ -8,7 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= train,dev
 DEMO_FLAGS ?=
-TEST_FLAGS ?=
+# A process for each of two cores; tests of a file share one, and what they made.
+TEST_FLAGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint format clean

@@ -35,8 +35,8 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "A UNet's config: a fi
 _VARIANTS = flags.DEFINE_multi_string(
     "variant",
     [""],
-    "Fields of config.training to change, `a=1,b=2`; a value with commas is joined by plus signs. "
-    "Repeatable; an empty one is the config as it is.",
+    "Fields of config.training, or config.run_probability, to change: `a=1,b=2`. A value with "
+    "commas is joined by plus signs. Repeatable; an empty one is the config as it is.",
 )
 _STEPS = flags.DEFINE_integer("steps", 8, "Timed steps of a process.", 1)
 _ROUNDS = flags.DEFINE_integer("rounds", 2, "Processes of each variant.", 1)
@@ -51,6 +51,7 @@ _WORKERS = flags.DEFINE_integer(
 )
 _CHILD = flags.DEFINE_string("child", None, "For the program itself: measure this variant only.")
 
+_ROBUST = "run_probability"  # A field of the job that changes what a step costs.
 _PEAK_SIDE = 2048  # Of the square matrices of the comparison.
 _BATCHES = 50  # Made to measure the input pipeline.
 _FIGURES = "figures: "
@@ -89,6 +90,7 @@ def changes(variant: str) -> dict[str, Any]:
       ValueError: a field is unknown or its value is of another type.
     """
     types = {field.name: type(field.default) for field in dataclasses.fields(TrainingConfig)}
+    types[_ROBUST] = float
     found = {}
     for part in filter(None, variant.split(",")):
         name, given, text = part.partition("=")
@@ -123,6 +125,7 @@ def measure(variant: str) -> Measured:
     from tfsnap.models.profile import profile_unet
     from tfsnap.models.unet import build_unet
     from tfsnap.objectives.denoise import Denoise
+    from tfsnap.objectives.robust import Robust
     from tfsnap.training.jobs import UNetJob, job_from_dict
     from tfsnap.training.lora import LoraUNet
     from tfsnap.training.memory import keep_freed_memory
@@ -140,6 +143,8 @@ def measure(variant: str) -> Measured:
                 scale=1.0,
             )
             network = build_unet(self.model)
+            if self.run_probability < 1.0:
+                objective = Robust(objective, self.run_probability)
             return LoraUNet(network, self.lora) if self.lora.rank else network, objective
 
         def source(self) -> BatchSource:
@@ -162,8 +167,10 @@ def measure(variant: str) -> Measured:
     # First of all: several workers must know of each other before TensorFlow does anything.
     strategy = make_strategy("multi_worker" if _WORKERS.value > 1 else "one")
     job = job_from_dict(_CONFIG.value.to_dict())
-    training = job.training.replace(**changes(variant))
-    kept = {name: getattr(job, name) for name in ("model", "prediction", "lora")}
+    changed = changes(variant)
+    kept = {name: getattr(job, name) for name in ("model", "prediction", "lora", _ROBUST)}
+    kept[_ROBUST] = changed.pop(_ROBUST, kept[_ROBUST])
+    training = job.training.replace(**changed)
     job = RandomJob(training=training.replace(init=""), **kept)
     peak = matmul_peak()
     trainer = Trainer(job, workdir=pathlib.Path("/nonexistent"), strategy=strategy)
@@ -230,7 +237,9 @@ def main(argv: list[str]) -> None:
     training = TrainingConfig.from_dict(_CONFIG.value.training.to_dict())
     for variant in _VARIANTS.value:
         try:  # What no config can be stops the program before it has begun.
-            training.replace(**changes(variant))
+            changed = changes(variant)
+            changed.pop(_ROBUST, None)
+            training.replace(**changed)
         except ValueError as error:
             sys.exit(f"training_step: --variant={variant}: {error}")
     runs: dict[str, list[Measured]] = {variant: [] for variant in _VARIANTS.value}

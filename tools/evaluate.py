@@ -51,28 +51,32 @@ _COUNT = flags.DEFINE_integer(
     "ones, for which captions are taken again and again where there are fewer.",
     1,
 )
-_STEPS = flags.DEFINE_integer("steps", 25, "Steps of the sampler.", 1)
-_GUIDANCE = flags.DEFINE_float("guidance", 4.0, "Guidance scale.")
+_STEPS = flags.DEFINE_integer(
+    "steps", None, "Steps of the sampler; by default those the UNet was distilled to, or 25.", 1
+)
+_GUIDANCE = flags.DEFINE_float(
+    "guidance", 4.0, "Guidance scale; it does not matter where guidance is baked in."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the first picture; the next has the next seed.", 0)
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of the bundle's interpreter.", 1)
 _JSON = flags.DEFINE_string("json", None, "Also write the result to this file.")
 
 
-def _with_keras(model: LatentDiffusion, tokenizer: Tokenizer, captions: list[str]) -> np.ndarray:
+def _with_keras(
+    model: LatentDiffusion, tokenizer: Tokenizer, captions: list[str], **how: float
+) -> np.ndarray:
     shape = (1, *model.latent_shape)
     return sample_pictures(
         model,
         tokens=tokenizer(captions),
         null_tokens=tokenizer([""])[0],
-        steps=_STEPS.value,
-        guidance=_GUIDANCE.value,
+        **how,
         noise=np.concatenate([normal(_SEED.value + i, shape) for i in range(len(captions))]),
     )
 
 
-def _with_bundle(captions: list[str]) -> np.ndarray:
+def _with_bundle(captions: list[str], **how: float) -> np.ndarray:
     make = TextToImage(_BUNDLE.value, threads=_THREADS.value).generate
-    how = {"steps": _STEPS.value, "guidance": _GUIDANCE.value}
     results = [make([text], seed=_SEED.value + i, **how)[0] for i, text in enumerate(captions)]
     return np.concatenate([result.image for result in results])
 
@@ -81,16 +85,24 @@ def _tokenizer(clip: Clip) -> Tokenizer:
     return Tokenizer(fetch_merges(), context_length=clip.config.text.context_length)
 
 
-def _generated(data: DataConfig) -> Retrieval:
-    """Measures a UNet's run."""
+def _generated(data: DataConfig) -> tuple[dict[str, Any], Retrieval]:
+    """Measures a UNet's run; also returns how pictures were made."""
     model = load_finished(_WORKDIR.value)
     if model.clip is None:
         raise ValueError("the UNet has a text encoder alone; scores need CLIP's image tower")
     tokenizer = _tokenizer(model.clip)
     every = data.load(_SPLIT.value).canonical
     captions = [every[row] for row in spread(len(every), _COUNT.value or 64)]
-    images = _with_bundle(captions) if _BUNDLE.value else _with_keras(model, tokenizer, captions)
-    return find_captions(
+    baked = model.baked_guidance
+    how = {
+        "steps": _STEPS.value or model.steps,
+        "guidance": _GUIDANCE.value if baked is None else baked,
+    }
+    if _BUNDLE.value:
+        images = _with_bundle(captions, **how)
+    else:
+        images = _with_keras(model, tokenizer, captions, **how)
+    return how, find_captions(
         model.clip,
         tokenizer,
         images=np.clip(images, -1.0, 1.0),
@@ -123,7 +135,8 @@ def _evaluate() -> tuple[dict[str, Any], Reconstruction | Retrieval]:
     data = (job.data if job else DataConfig()).replace(**{k: v for k, v in given.items() if v})
     if isinstance(job, UNetJob):
         about = {"what": _BUNDLE.value or "Keras float32", "split": _SPLIT.value}
-        return {**about, "steps": _STEPS.value, "guidance": _GUIDANCE.value}, _generated(data)
+        how, found = _generated(data)
+        return {**about, **how}, found
     weights = _WEIGHTS.value or str(pathlib.Path(_WORKDIR.value) / WEIGHTS)
     return {"what": weights, "split": _SPLIT.value}, _real(weights, data)
 

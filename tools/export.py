@@ -29,7 +29,9 @@ _NAME = flags.DEFINE_string("name", "emoji", "Name of the model, for people.")
 _PROMPT = flags.DEFINE_string(
     "prompt", "red apple, noto style", "What goldens and the parity check generate."
 )
-_STEPS = flags.DEFINE_integer("steps", 25, "The bundle's default number of steps.")
+_STEPS = flags.DEFINE_integer(
+    "steps", None, "The bundle's default; without it, those the UNet was distilled to, or 25.", 1
+)
 _SAMPLER = flags.DEFINE_enum("sampler", "ddim", SAMPLERS, "The bundle's default sampler.")
 _GUIDANCE = flags.DEFINE_float("guidance", 4.0, "The bundle's default guidance scale.")
 _MIN_PSNR = flags.DEFINE_float(

@@ -51,8 +51,8 @@ class BundleSpec:
       merges: CLIP's BPE merges, which become part of the bundle.
       prompt: what the goldens and the parity check generate.
       sampler: default sampler.
-      steps: default number of steps.
-      guidance: default guidance scale.
+      steps: default number of steps; None is the model's.
+      guidance: default guidance scale; it does not matter where guidance is baked in.
       min_psnr_db: parity to reach; None means the precision's `THRESHOLDS_DB`.
       encoder: whether the bundle gets the encoder of pictures, to start from one.
     """
@@ -62,7 +62,7 @@ class BundleSpec:
     merges: pathlib.Path
     prompt: str
     sampler: str = "ddim"
-    steps: int = 25
+    steps: int | None = None
     guidance: float = 4.0
     min_psnr_db: float | None = None
     encoder: bool = False
@@ -110,7 +110,7 @@ class _Writer:
         self._folder = folder
         self._spec = spec
         self._model = model
-        sampler = Sampler(default=spec.sampler, steps=spec.steps)
+        sampler = Sampler(default=spec.sampler, steps=spec.steps or model.steps)
         self._settings: Settings = settings_of(model, guidance=spec.guidance, sampler=sampler)
         pad = model.pad_token
         self._tokenizer = Tokenizer(spec.merges, context_length=length, pad_token=pad)
@@ -199,7 +199,7 @@ class _Writer:
             prompt=self._spec.prompt,
             seed=_GOLDEN_SEED,
             steps=_GOLDEN_STEPS,
-            guidance=self._spec.guidance,
+            guidance=self._settings.guidance.default,
         )
 
 

@@ -66,9 +66,15 @@ def settings_of(model: LatentDiffusion, *, guidance: float, sampler: Sampler) ->
         prediction=model.prediction,
         time_features=TimeFeatures(width=model.unet.config.time_width, max_period=MAX_PERIOD),
         latent=Latent(shape=model.latent_shape, scale=model.autoencoder.config.scale),
-        guidance=Guidance(baked_in=False, default=guidance),
+        guidance=_guidance(model.baked_guidance, guidance),
         sampler=sampler,
     )
+
+
+def _guidance(baked: float | None, default: float) -> Guidance:
+    if baked is None:
+        return Guidance(baked_in=False, default=default)
+    return Guidance(baked_in=True, default=baked)
 
 
 def keras_pipeline(model: LatentDiffusion, tokenizer: Tokenizer, settings: Settings) -> Pipeline:

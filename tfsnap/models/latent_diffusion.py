@@ -1,11 +1,33 @@
 """The networks of a text-to-image model together, with what ties them to each other."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.clip import Clip, TextEncoder
 from tfsnap.models.unet import UNet
+
+STEPS = 25  # Of a UNet that was not made for fewer.
+
+
+class Distilled(NamedTuple):
+    """What a UNet was made for that learnt the steps of another.
+
+    Attributes:
+      steps: of the sampler.
+      guidance: the scale that is baked into it: it is evaluated once a step, without guidance. None
+        if it takes guidance as any UNet does.
+    """
+
+    steps: int
+    guidance: float | None = None
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> "Distilled | None":
+        """From the description in a UNet's weight file."""
+        return cls(**about["distilled"]) if about.get("distilled") else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +42,7 @@ class LatentDiffusion:
       prediction: what the UNet's output means, "epsilon" or "v".
       resolution: height and width of the pictures, in pixels.
       pad_token: what fills a prompt's row behind its end, see `tfsnap.tokenizer.Tokenizer`.
+      distilled: see `Distilled`; None if it learnt from data alone.
       clip: both towers of which the text encoder is one, to score pictures; None if it is alone.
     """
 
@@ -30,7 +53,22 @@ class LatentDiffusion:
     prediction: str
     resolution: tuple[int, int]
     pad_token: int = 0
+    distilled: Distilled | None = None
     clip: Clip | None = None
+
+    @property
+    def baked_guidance(self) -> float | None:
+        """The guidance scale that is baked into the UNet; None if there is none."""
+        return self.distilled.guidance if self.distilled else None
+
+    @property
+    def steps(self) -> int:
+        """Of the sampler, where nobody asks for others."""
+        return self.distilled.steps if self.distilled else STEPS
+
+    def scale_of(self, guidance: float) -> float:
+        """The scale to sample with where a guidance scale is wanted: 1 where it is baked in."""
+        return guidance if self.baked_guidance is None else 1.0
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

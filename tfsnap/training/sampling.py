@@ -25,12 +25,15 @@ def guided(unet: UNet, guidance: float) -> Guided:
 
     Returns:
       `(z, t, context) -> output`: z [N, h, w, c], t a float scalar, context [2N, T, C], that of the
-      prompts and then that of the empty prompt; a `tf.function`.
+      prompts and then that of the empty prompt; a `tf.function`. Without guidance, at 1, the UNet
+      sees the prompts alone.
     """
 
     @tf.function(autograph=False)  # To convert it costs seconds, and it has nothing to convert.
     def evaluate(z: tf.Tensor, t: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         count = z.shape[0]
+        if guidance == 1.0:
+            return unet(z, timesteps=tf.fill([count], t), context=context[:count])
         both = unet(tf.concat([z, z], axis=0), timesteps=tf.fill([2 * count], t), context=context)
         return guide(conditional=both[:count], unconditional=both[count:], scale=guidance)
 
@@ -83,7 +86,7 @@ def sample_pictures(
       tokens: int32 [N, T], one prompt a row.
       null_tokens: int32 [T], the empty prompt.
       steps: network evaluations per guidance branch.
-      guidance: the guidance scale w.
+      guidance: the guidance scale w; it does not matter where guidance is baked in.
       noise: standard normal, float32 [N, h, w, c], where sampling starts.
 
     Returns:
@@ -91,7 +94,7 @@ def sample_pictures(
     """
     every = np.concatenate([tokens, np.broadcast_to(null_tokens, tokens.shape)])
     latent = sample_latents(
-        guided(model.unet, guidance),
+        guided(model.unet, model.scale_of(guidance)),
         context=model.text_encoder(tf.constant(every)),  # [2N, T, C]
         noise=tf.constant(noise),
         schedule=model.schedule,

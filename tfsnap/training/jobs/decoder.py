@@ -13,6 +13,7 @@ import tf_keras as keras
 from tfsnap.config import Config, ScheduleConfig, TinyDecoderConfig
 from tfsnap.data.source import BatchSource
 from tfsnap.models.autoencoder import Autoencoder, build_autoencoder
+from tfsnap.models.latent_diffusion import Distilled
 from tfsnap.objectives.decoder_distill import DecoderDistill
 from tfsnap.training.config import TrainingConfig
 from tfsnap.training.jobs.inputs import DataConfig
@@ -169,11 +170,12 @@ class DecoderJob(Config):
             schedule=ScheduleConfig.from_dict(trained.about["schedule"]),
             prediction=prediction,
         )
-        whole, found = job.assemble(trained.model), job.captioned("train")
+        whole = job.assemble(trained.model, Distilled.of(trained.about))
+        found = job.captioned("train")
         text = whole.text_encoder
         rng = np.random.default_rng([self.training.seed, number])
         rows = rng.integers(len(found.tokens), size=count)
-        evaluate = guided(trained.model, self.guidance)
+        evaluate = guided(trained.model, whole.scale_of(self.guidance))
         null = np.broadcast_to(found.null_tokens, [_TOGETHER, len(found.null_tokens)])
         parts = []
         for start in range(0, count, _TOGETHER):

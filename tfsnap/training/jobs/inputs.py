@@ -96,6 +96,11 @@ def captioned_shapes(
     return {shape: _with_tokens(examples, tokenizer) for shape, examples in shapes.items()}
 
 
+def empty_prompt(context_length: int, pad_token: int = 0) -> np.ndarray:
+    """The tokens of the empty caption, int32 [T]."""
+    return _tokenizer(context_length, pad_token)([""])[0]
+
+
 def _tokenizer(context_length: int, pad_token: int) -> Tokenizer:
     return Tokenizer(fetch_merges(), context_length=context_length, pad_token=pad_token)
 

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any
 
 from tfsnap.config import differences, write_json
-from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
 from tfsnap.training.jobs import JOBS, AnyJob, job_from_dict
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.lora import merge
@@ -97,7 +97,8 @@ def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
     job, weights = load_unet_job(workdir), pathlib.Path(workdir) / WEIGHTS
     if job.lora.rank:
         return job.assemble(merge(job.lora_base(), load_tensors(weights)[0], job.lora))
-    return job.assemble(load_trained(weights, "unet").model)
+    found = load_trained(weights, "unet")
+    return job.assemble(found.model, Distilled.of(found.about))
 
 
 def _to_dict(job: AnyJob) -> dict[str, Any]:

@@ -19,18 +19,21 @@ from tfsnap.data.source import BatchSource
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.clip import Clip, TextEncoder
-from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
 from tfsnap.models.unet import UNet, build_unet
 from tfsnap.objectives.denoise import Denoise
 from tfsnap.objectives.robust import Robust
+from tfsnap.objectives.step_distill import StepDistill
 from tfsnap.tokenizer import Tokenizer
 from tfsnap.training.config import TrainingConfig
 from tfsnap.training.jobs.autoencoder import moment_encoder
+from tfsnap.training.jobs.distill import DistillConfig
 from tfsnap.training.jobs.inputs import (
     Captioned,
     DataConfig,
     captioned,
     captioned_shapes,
+    empty_prompt,
     read_captions,
 )
 from tfsnap.training.jobs.latents import Latents, open_latents
@@ -62,6 +65,7 @@ class UNetJob(Config):
       prediction: "epsilon" or "v".
       lora: trains a low-rank adaptation of a network instead of a network; `model` is then that of
         its weight file.
+      distill: learns the steps of another network, see `tfsnap.training.jobs.distill`.
       run_probability: p of robust training, see `tfsnap.objectives.robust`; 1 runs all blocks.
       dropout: share of examples with the empty caption, for classifier-free guidance.
       preview_steps: DDIM steps of the preview pictures.
@@ -79,12 +83,13 @@ class UNetJob(Config):
     schedule: ScheduleConfig = ScheduleConfig()
     prediction: str = "epsilon"
     lora: LoraConfig = LoraConfig()
+    distill: DistillConfig = DistillConfig()
     run_probability: float = 1.0
     dropout: float = 0.1
     preview_steps: int = 20
     preview_guidance: float = 3.0
 
-    def build(self) -> tuple[keras.Model, Denoise | Robust]:
+    def build(self) -> tuple[keras.Model, Denoise | StepDistill | Robust]:
         """See `Job`."""
         model = self._network()  # First: its weights depend on the seed and nothing else.
         # Without a cache the data waits: a run that only lacks its weights never needs it.
@@ -96,9 +101,25 @@ class UNetJob(Config):
             prediction=self.prediction,
             scale=stored.scale if stored else self.trained_autoencoder.config.scale,
         )
+        if self.distill.teacher:
+            null = stored.empty["context"] if ready else self._null_context()
+            objective = self.distill.objective(objective, self._teacher, tf.constant(null))
         if self.run_probability == 1.0:
             return model, objective
         return model, Robust(objective, self.run_probability)
+
+    @functools.cached_property
+    def _teacher(self) -> Trained:
+        return self.distill.load_teacher()
+
+    @property
+    def _distilled(self) -> Distilled | None:
+        return self.distill.result(self._teacher) if self.distill.teacher else None
+
+    def _null_context(self) -> np.ndarray:
+        """Text embedding of the empty prompt, float32 [T, C]."""
+        tokens = empty_prompt(*self._tokens)
+        return self.text_encoder(tf.constant(tokens[None])).numpy()[0]
 
     def _network(self) -> UNet | LoraUNet:
         if not self.lora.rank:
@@ -177,7 +198,7 @@ class UNetJob(Config):
             return {}
         data = _any(self.encoded)
         rows = np.linspace(0, len(data.groups) - 1, _SHOWN).astype(int)
-        whole = self.assemble(model)
+        whole = self.assemble(model, self._distilled)
         noise = np.random.default_rng(self.training.seed)
         pictures = sample_pictures(
             whole,
@@ -192,6 +213,8 @@ class UNetJob(Config):
     def describe(self, model: UNet | LoraUNet) -> dict[str, Any]:
         """See `Job`."""
         more = model.about() if isinstance(model, LoraUNet) else {}
+        if self._distilled:
+            more["distilled"] = self._distilled._asdict()
         return describe(
             model,
             **more,
@@ -200,8 +223,8 @@ class UNetJob(Config):
             resolution=[self.data.resolution, self.data.resolution],
         )
 
-    def assemble(self, model: UNet) -> LatentDiffusion:
-        """The whole text-to-image model around `model`."""
+    def assemble(self, model: UNet, distilled: Distilled | None = None) -> LatentDiffusion:
+        """The whole text-to-image model around `model`; `distilled` is what it was made for."""
         return LatentDiffusion(
             text_encoder=self.text_encoder,
             clip=self.trained_clip,
@@ -211,6 +234,7 @@ class UNetJob(Config):
             prediction=self.prediction,
             resolution=(self.data.resolution, self.data.resolution),
             pad_token=self._tokens[1],
+            distilled=distilled,
         )
 
     @property

@@ -1,0 +1,100 @@
+"""What a UNet is told that learns the steps of another."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfsnap.config import Config
+from tfsnap.models.latent_diffusion import Distilled
+from tfsnap.objectives.denoise import Denoise
+from tfsnap.objectives.step_distill import CfgAware, StepDistill, Teacher
+from tfsnap.training.config import PRECISIONS
+from tfsnap.training.precision import computing_in
+from tfsnap.weights.archive import Trained, load_trained
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig(Config):
+    """Step distillation (SnapFusion, section 4); see `tfsnap.objectives.step_distill`.
+
+    Attributes:
+      teacher: weight file of the UNet whose steps are learnt; "" learns from data alone.
+      steps: of the student.
+      teacher_steps: of the teacher on the same path, a multiple of `steps`.
+      cfg_probability: of a training step to be with guidance, p in the paper.
+      guidance: least and largest guidance scale, the CFG range in the paper.
+      baked: the student learns what the teacher does with guidance, and then does without: one
+        evaluation a step. The range is then one scale, the probability 1 and gamma 0.
+      gamma: weight of the loss on data.
+      precision: what the teacher computes in.
+    """
+
+    teacher: str = ""
+    steps: int = 8
+    teacher_steps: int = 16
+    cfg_probability: float = 0.1
+    guidance: tuple[float, float] = (2.0, 14.0)
+    baked: bool = False
+    gamma: float = 0.2
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        self._require(self.steps >= 1, "steps", "at least 1")
+        fits = self.teacher_steps >= self.steps and self.teacher_steps % self.steps == 0
+        self._require(fits, "teacher_steps", f"a multiple of steps={self.steps}")
+        self._require(0 <= self.cfg_probability <= 1, "cfg_probability", "between 0 and 1")
+        rising = len(self.guidance) == 2 and 0 <= self.guidance[0] <= self.guidance[1]
+        self._require(rising, "guidance", "two scales, the least first")
+        self._require(self.gamma >= 0, "gamma", "at least 0")
+        self._require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
+        if self.baked:
+            one = self.guidance[0] == self.guidance[1]
+            self._require(one, "guidance", "one scale, given twice, where guidance is baked in")
+            self._require(self.cfg_probability == 1, "cfg_probability", "1 where it is baked in")
+            self._require(self.gamma == 0, "gamma", "0 where guidance is baked in")
+
+    def load_teacher(self) -> Trained:
+        """The teacher, frozen.
+
+        Raises:
+          WeightFileError: its file is missing or damaged.
+          ValueError: it cannot teach what is asked for.
+        """
+        with computing_in(self.precision):
+            found = load_trained(self.teacher, "unet")
+        found.model.trainable = False
+        if self._baked_into(found) is not None and (self.cfg_probability or self.gamma):
+            raise ValueError(
+                f"guidance is baked into {self.teacher}: distill.cfg_probability and distill.gamma "
+                f"must be 0, and are {self.cfg_probability} and {self.gamma}"
+            )
+        return found
+
+    def objective(self, denoise: Denoise, teacher: Trained, null_context: tf.Tensor) -> StepDistill:
+        """The loss.
+
+        Args:
+          denoise: the loss on data.
+          teacher: from `load_teacher`.
+          null_context: text embedding of the empty prompt, float [T, C].
+        """
+        prediction = teacher.about.get("prediction", denoise.prediction)
+        each = self.teacher_steps // self.steps
+        null = tf.cast(null_context, tf.float32)
+        cfg = CfgAware(null, *self.guidance, self.cfg_probability, self.baked)
+        return StepDistill(
+            denoise,
+            Teacher(teacher.model, prediction, each),
+            self.steps,
+            cfg if self.cfg_probability else None,
+            self.gamma,
+        )
+
+    def result(self, teacher: Trained) -> Distilled:
+        """What the student can do in the end."""
+        guidance = self.guidance[0] if self.baked else self._baked_into(teacher)
+        return Distilled(self.steps, guidance)
+
+    def _baked_into(self, teacher: Trained) -> float | None:
+        before = Distilled.of(teacher.about)
+        return before.guidance if before else None
