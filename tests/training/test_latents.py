@@ -6,95 +6,31 @@ import shutil
 
 import numpy as np
 import pytest
-import tf_keras as keras
 
+from tests.training.latent_job import (
+    AUGMENT,
+    AUTOENCODER,
+    LENGTH,
+    PICTURES,
+    SIDE,
+    VARIANTS,
+    job_of,
+    losses,
+)
 from tests.training.tiny_job import TRAINING, UNET, shared_strategy
-from tfsnap.config import AutoencoderConfig, ClipConfig, ClipImageConfig, ClipTextConfig
 from tfsnap.data.augment import AugmentConfig, Augmenter
-from tfsnap.data.examples import Examples
 from tfsnap.data.shards import ShardedTables, ShardError, ShardWriter
 from tfsnap.models.autoencoder import build_autoencoder
-from tfsnap.models.clip import build_clip
 from tfsnap.training.jobs import encoding, unet
 from tfsnap.training.jobs.encoding import encode_latents
-from tfsnap.training.jobs.inputs import Captioned, DataConfig
-from tfsnap.training.jobs.unet import UNetJob
+from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.portable import compile_step
 from tfsnap.training.portable_format import load_tables
 from tfsnap.training.trainer import Trainer
 from tfsnap.weights.archive import describe
 from tfsnap.weights.store import save_weights
 
-PICTURES, VARIANTS, LENGTH, SIDE = 21, 3, 4, 8
-AUGMENT = AugmentConfig(translation=0.2, zoom=0.1)
-AUTOENCODER = AutoencoderConfig(channels=(8, 8), groups=4, resnets=1, scale=0.7)
-CLIP = ClipConfig(
-    text=ClipTextConfig(vocab_size=32, context_length=LENGTH, width=8, layers=1, heads=2),
-    image=ClipImageConfig(resolution=SIDE, patch=4, width=8, layers=1, heads=2),
-    embedding_width=8,
-)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    rng = np.random.default_rng(0)
-    examples = Examples(
-        images=rng.integers(0, 256, [PICTURES, SIDE, SIDE, 3], dtype=np.uint8),
-        captions=(("a",) * VARIANTS,) * PICTURES,
-        groups=rng.integers(0, 3, PICTURES).astype(np.int32),
-        group_names=("x", "y", "z"),
-        keys=tuple(map(str, range(PICTURES))),
-    )
-    tokens = rng.integers(0, 32, [PICTURES, VARIANTS, LENGTH]).astype(np.int32)
-    return Captioned(examples, tokens, np.array([30, 31, 0, 0], np.int32), tokenizer=None)
-
-
-@pytest.fixture(autouse=True)
-def data(pictures, monkeypatch):
-    """What the data set would give; small shards, so that there are several."""
-    monkeypatch.setattr(unet, "captioned_shapes", lambda *arguments: {(SIDE, SIDE): pictures})
-    monkeypatch.setattr(encoding, "_SHARD_PICTURES", 6)
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory):
-    """Weight files of networks that nobody trained."""
-    folder = tmp_path_factory.mktemp("networks")
-    keras.utils.set_random_seed(0)
-    for model in (build_autoencoder(AUTOENCODER), build_clip(CLIP)):
-        save_weights(folder / model.name, model.variables, metadata=describe(model))
-    return folder
-
-
-def job_of(networks, **changes):
-    job = UNetJob(
-        autoencoder=str(networks / "autoencoder"),
-        clip=str(networks / "clip"),
-        model=UNET,
-        data=DataConfig(resolution=SIDE, caption_variants=VARIANTS, resample=0.7, augment=AUGMENT),
-        training=TRAINING,
-        prediction="v",
-        dropout=0.3,
-        preview_steps=1,
-    )
-    return job.replace(**changes)
-
-
-@pytest.fixture(scope="module")
-def cache(networks, pictures, tmp_path_factory):
-    """A cache of the pictures as they are."""
-    folder = tmp_path_factory.mktemp("cache") / "plain"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unet, "captioned_shapes", lambda *arguments: {(SIDE, SIDE): pictures})
-        patch.setattr(encoding, "_SHARD_PICTURES", 6)
-        encode_latents(job_of(networks), folder)
-    return folder
-
-
-def losses(job, workdir, steps=4):
-    trainer = Trainer(job, workdir=workdir, strategy=shared_strategy("one"))
-    batches = job.batches(0).take(steps).as_numpy_iterator()
-    return [float(trainer.train_step(batch, k)["loss"]) for k, batch in enumerate(batches)]
+pytestmark = pytest.mark.usefixtures("small_data")
 
 
 def test_training_from_the_cache_alone_is_training_without_it(

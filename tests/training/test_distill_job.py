@@ -1,0 +1,155 @@
+"""A UNet that learns the steps of another, from the config to what is known of the result."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tests.training.latent_job import LENGTH, job_of, losses
+from tests.training.tiny_job import TRAINING, UNET, shared_strategy
+from tfsnap.export.keras_components import settings_of
+from tfsnap.models.latent_diffusion import STEPS, Distilled
+from tfsnap.models.unet import build_unet
+from tfsnap.runtime.settings import Guidance, Sampler
+from tfsnap.training.jobs import unet as unet_job
+from tfsnap.training.jobs.distill import DistillConfig
+from tfsnap.training.sampling import guided, sample_pictures
+from tfsnap.training.trainer import WEIGHTS, Trainer
+from tfsnap.weights.archive import describe, load_trained
+from tfsnap.weights.store import load_tensors, save_weights
+
+pytestmark = pytest.mark.usefixtures("small_data")
+
+BAKED = {"cfg_probability": 1.0, "guidance": (3.0, 3.0), "baked": True, "gamma": 0.0}
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    """Weight files of a UNet that takes guidance and of one that has it."""
+    folder = tmp_path_factory.mktemp("teachers")
+    keras.utils.set_random_seed(2)
+    network, rng = build_unet(UNET), np.random.default_rng(3)
+    for variable in network.variables:
+        variable.assign_add(0.1 * rng.standard_normal(variable.shape))
+    for name, distilled in (("plain", None), ("baked", {"steps": 4, "guidance": 3.0})):
+        about = describe(network, prediction="v", distilled=distilled)
+        save_weights(folder / name, network.variables, metadata=about)
+    return folder
+
+
+def distilling(networks, cache, teacher, *, training=TRAINING, **fields):
+    return job_of(
+        networks,
+        latents=str(cache),
+        training=training,
+        distill=DistillConfig(teacher=str(teacher), **fields),
+    )
+
+
+@pytest.mark.parametrize("fields", [{}, {"cfg_probability": 0.5}, BAKED], ids=str)
+def test_a_student_is_trained_and_says_what_it_is(
+    networks,
+    cache,
+    teachers,
+    tmp_path,
+    fields,
+):
+    before = load_tensors(teachers / "plain")[0]
+    job = distilling(networks, cache, teachers / "plain", steps=2, teacher_steps=4, **fields)
+    Trainer(job, workdir=tmp_path, strategy=shared_strategy("one")).fit()
+    tensors, about = load_tensors(tmp_path / WEIGHTS)
+    guidance = 3.0 if fields == BAKED else None
+    assert about["distilled"] == {"steps": 2, "guidance": guidance}
+    assert tensors.keys() == before.keys()  # The student's alone.
+    for name, value in load_tensors(teachers / "plain")[0].items():
+        np.testing.assert_array_equal(value, before[name])
+    found = load_trained(tmp_path / WEIGHTS, "unet")
+    model = job.assemble(found.model, Distilled.of(found.about))
+    assert model.steps == 2 and model.baked_guidance == guidance
+    assert model.scale_of(7.5) == (1.0 if guidance else 7.5)
+    settings = settings_of(model, guidance=4.0, sampler=Sampler(default="ddim", steps=2))
+    assert settings.guidance == Guidance(baked_in=bool(guidance), default=guidance or 4.0)
+
+
+def test_the_teacher_itself_has_nothing_to_learn(networks, cache, teachers, tmp_path):
+    fields = {"steps": 4, "teacher_steps": 4, "cfg_probability": 0.5, "gamma": 0.0}
+
+    def first_loss(init):
+        training = TRAINING.replace(init=init)
+        job = distilling(networks, cache, teachers / "plain", training=training, **fields)
+        trainer = Trainer(job, workdir=tmp_path / f"{init != ''}", strategy=shared_strategy("one"))
+        trainer.restore()
+        return float(next(trainer.calls())["loss"])
+
+    assert first_loss(str(teachers / "plain")) < 1e-9 < 1e-3 < first_loss("")
+
+
+def test_the_empty_prompt_is_read_by_the_text_encoder(
+    networks,
+    cache,
+    teachers,
+    tmp_path,
+    monkeypatch,
+):
+    """Without a cache, as with one."""
+    empty = np.array([30, 31, 0, 0], np.int32)
+    monkeypatch.setattr(unet_job, "empty_prompt", lambda *arguments: empty[:LENGTH])
+    fields = {"cfg_probability": 1.0, "gamma": 0.0}
+    cached = distilling(networks, cache, teachers / "plain", **fields)
+    plain = cached.replace(latents="")
+    found = losses(plain, tmp_path / "a", steps=2)
+    np.testing.assert_allclose(found, losses(cached, tmp_path / "b", steps=2), rtol=2e-3)
+
+
+def test_baked_guidance_costs_one_evaluation_and_is_passed_on(
+    networks,
+    cache,
+    teachers,
+):
+    job = distilling(networks, cache, teachers / "baked", cfg_probability=0.0, gamma=0.0)
+    model = job.build()[0]
+    assert job.describe(model)["distilled"] == {"steps": 8, "guidance": 3.0}
+    whole = job.assemble(model, Distilled(2, 3.0))
+    rng = np.random.default_rng(0)
+    how = {
+        "tokens": rng.integers(0, 32, [2, LENGTH]).astype(np.int32),
+        "null_tokens": np.array([30, 31, 0, 0], np.int32),
+        "noise": rng.standard_normal([2, *whole.latent_shape]).astype(np.float32),
+        "steps": 2,
+    }
+    drawn = [sample_pictures(whole, guidance=w, **how) for w in (1.0, 9.0)]
+    np.testing.assert_array_equal(*drawn)
+    z, t = tf.constant(how["noise"]), tf.constant(500.0)
+    context = tf.random.stateless_normal([4, LENGTH, 8], [1, 2])
+    alone = model(z, timesteps=tf.fill([2], 500), context=context[:2])
+    np.testing.assert_allclose(guided(model, 1.0)(z, t, context), alone, atol=1e-6)
+
+
+def test_a_model_from_data_alone_takes_its_usual_steps(networks):
+    model = job_of(networks).assemble(build_unet(UNET))
+    assert model.steps == STEPS and model.baked_guidance is None
+
+
+def test_what_has_guidance_in_it_cannot_teach_guidance(networks, cache, teachers):
+    with pytest.raises(ValueError, match="guidance is baked into .*baked: .* 0.1 and 0.2"):
+        distilling(networks, cache, teachers / "baked").build()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"steps": 8, "teacher_steps": 12}, "a multiple of steps=8"),
+        ({"teacher_steps": 4}, "a multiple of steps=8"),
+        ({"cfg_probability": 1.5}, "between 0 and 1"),
+        ({"guidance": (3.0, 2.0)}, "two scales, the least first"),
+        ({"gamma": -1.0}, "at least 0"),
+        ({"precision": "int8"}, "one of float32"),
+        ({**BAKED, "guidance": (2.0, 3.0)}, "one scale, given twice"),
+        ({**BAKED, "cfg_probability": 0.5}, "1 where it is baked in"),
+        ({**BAKED, "gamma": 0.2}, "0 where guidance is baked in"),
+    ],
+)
+def test_what_cannot_be_distilled_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        DistillConfig(**fields)
