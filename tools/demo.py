@@ -9,14 +9,15 @@ stage that is already done is not done again, so an interrupted demo continues.
 
 import json
 import pathlib
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
 
 from absl import app, flags
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tools.stages import ROOT, Stage, clock, run
+
 _OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder for everything the demo makes.")
 
 # Captions of the grid. Training saw none of the first eight: not the picture, nor these words
@@ -42,33 +43,6 @@ SEEN = (
     "smiling face with sunglasses, fluent 3d style",
 )
 _SAMPLING = ("--steps=25", "--guidance=3")
-
-
-class Stage:
-    """One command of the demo.
-
-    Args:
-      title: what it does, for people.
-      seconds: about how long it takes on two cores, to tell the time left.
-      program: a file in tools/.
-      arguments: its flags.
-    """
-
-    def __init__(self, title: str, seconds: float, program: str, *arguments: str):
-        self.title = title
-        self.seconds = seconds
-        self.command = [f"tools/{program}.py", *arguments]
-
-    def run(self) -> None:
-        """Runs the command from the repository's root and stops the demo if it fails."""
-        print(f"    {' '.join(_quoted(word) for word in self.command)}", flush=True)
-        done = subprocess.run([sys.executable, *self.command], cwd=ROOT)
-        if done.returncode:
-            sys.exit(f"demo: {self.command[0]} failed; mend what it says and run the demo again")
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"' if " " in word else word
 
 
 def stages(out: pathlib.Path) -> list[Stage]:
@@ -137,31 +111,13 @@ def stages(out: pathlib.Path) -> list[Stage]:
     ]
 
 
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
-def run(all_stages: Sequence[Stage]) -> float:
-    """Runs the stages and tells the time left before each; returns the seconds they took."""
-    began = time.monotonic()
-    for i, stage in enumerate(all_stages):
-        left = sum(later.seconds for later in all_stages[i:])
-        print(
-            f"\n[{i + 1}/{len(all_stages)}] {stage.title} "
-            f"({_clock(time.monotonic() - began)} so far, about {_clock(left)} left)",
-            flush=True,
-        )
-        stage.run()
-    return time.monotonic() - began
-
-
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     out = pathlib.Path(_OUTPUT.value)
-    seconds = run(stages(out))
+    seconds = run(stages(out), "demo")
     found = json.loads((ROOT / out / "retrieval.json").read_text())
-    print(f"\nDone in {_clock(seconds)}.")
+    print(f"\nDone in {clock(seconds)}.")
     print(f"Pictures:  {out}/grid.png (training saw none of the first two rows)")
     print(f"Bundles:   {out}/fp16 and {out}/int8")
     print(f"Latency:   {out}/latency-fp16.json and {out}/latency-int8.json")
