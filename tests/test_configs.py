@@ -10,6 +10,7 @@ from ml_collections import config_flags
 
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.training.jobs import job_from_dict
+from tfsnap.training.pipeline import PipelineConfig
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted(
@@ -46,6 +47,8 @@ def test_a_config_is_a_job(parsed, name):
     values = parsed(f"--config={name}").to_dict()
     if hasattr(module, "SEARCH"):
         assert EvolveConfig.from_dict(values) == module.SEARCH
+    elif hasattr(module, "PIPELINE"):
+        assert PipelineConfig.from_dict(values) == module.PIPELINE
     else:
         expected = module.VARIANTS[variant] if variant else module.JOB
         assert job_from_dict(values) == expected

@@ -5,7 +5,7 @@
 Runs tools/train.py for every stage of the config and tools/evaluate.py for every result and for the
 teacher at some numbers of steps, and prints each command as a user would type it. A stage that is
 done is not done again: run the same command again to go on. The workdir gets a folder for each
-stage and `report.md`. Flags behind `--` are given to every training.
+stage and `report.md`.
 """
 
 import json
@@ -26,6 +26,10 @@ from tools.stages import Stage, clock, run
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The pipeline: a file in configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the pipeline.")
+
+_TRAIN_FLAGS = flags.DEFINE_multi_string(
+    "train_flag", [], "Given to every training, such as --config.training.steps=10. Repeatable."
+)
 
 _SECONDS = {"train": 300.0, "evaluate": 40.0}  # Guesses, to tell the time left.
 
@@ -120,12 +124,14 @@ class Pipeline:
 
 def main(argv: list[str]) -> None:
     workdir = pathlib.Path(_WORKDIR.value).absolute()  # Programs run in the repository's root.
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
     try:
         config = PipelineConfig.from_dict(_CONFIG.value.to_dict())
         require_same_config(workdir, config.to_dict())
     except (OSError, TrainingError, ValueError, WeightFileError) as error:
         sys.exit(f"distill_pipeline: {error}")
-    pipeline = Pipeline(config, workdir, argv[1:])
+    pipeline = Pipeline(config, workdir, _TRAIN_FLAGS.value)
     seconds = run(pipeline.stages(), "distill_pipeline")
     (workdir / "report.md").write_text(pipeline.report())
     print(f"\n{pipeline.report()}\nDone in {clock(seconds)}. Report: {workdir / 'report.md'}")

@@ -9,8 +9,9 @@ Variants: `half` has half of the teacher's channels, as in the paper: 107,191 of
 
 Learns from the decoder of the demo's autoencoder on what `configs/emoji/unet.py:search` generates,
 at 32 px. Export with tools/export.py --autoencoder=runs/search/decoder/weights.safetensors. The
-paper samples with 50 steps and guidance 7.5; this network needs neither. Cost and result:
-unmeasured.
+paper samples with 50 steps and guidance 7.5; this network needs neither. One run of each on two
+cores kept busy by other work: 34.9 and 31.6 dB to the teacher's pictures in 0.565 and 0.053 of its
+time (docs/architecture.md).
 """
 
 import ml_collections

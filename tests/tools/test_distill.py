@@ -29,11 +29,11 @@ def get_config():
 def test_a_pipeline_ends_with_one_evaluation_a_step(runs, tmp_path):
     path = tmp_path / "small.py"
     path.write_text(CONFIG.format(runs=runs))
-    command = (
-        *("distill_pipeline", f"--config={path}", f"--workdir={tmp_path}/distilled", "--"),
-        *(flag for flag in SMALL if "steps" not in flag),
-        *("--config.training.steps=1", "--config.preview_steps=1"),
-    )
+    small = (flag for flag in SMALL if "steps" not in flag)
+    small = (*small, "--config.training.steps=1", "--config.preview_steps=1")
+    workdir = f"--workdir={tmp_path}/distilled"
+    more = (f"--train_flag={flag}" for flag in small)
+    command = ("distill_pipeline", f"--config={path}", workdir, *more)
     told = succeed(*command)
     assert told.count("tools/train.py") == 2 and told.count("tools/evaluate.py") == 3
     report = (tmp_path / "distilled/report.md").read_text()
