@@ -117,11 +117,12 @@ def open_weights(folder: pathlib.Path, network: str) -> dict[str, LazyTensor]:
                 if (folder / index).is_file():
                     return _sharded(folder / index)
             if (folder / f"{base}{variant}{ending}").is_file():
-                return _open(folder / f"{base}{variant}{ending}")
+                return open_file(folder / f"{base}{variant}{ending}")
     raise WeightFileError(f"{folder} holds neither {stem}.safetensors nor shards of it")
 
 
-def _open(path: pathlib.Path) -> dict[str, LazyTensor]:
+def open_file(path: pathlib.Path) -> dict[str, LazyTensor]:
+    """Tensors of a .safetensors file or of one of PyTorch's, by name, none of them read yet."""
     if path.suffix == ".safetensors":
         return open_safetensors(path)[0]
     return open_torch_file(path)
@@ -133,7 +134,7 @@ def _sharded(index: pathlib.Path) -> dict[str, LazyTensor]:
     for name in sorted(set(where.values())):
         if pathlib.PurePath(name).name != name:
             raise WeightFileError(f"{index}: {name!r} lies outside of the folder")
-        tensors |= _open(index.parent / name)
+        tensors |= open_file(index.parent / name)
     return tensors
 
 
