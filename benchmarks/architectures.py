@@ -1,13 +1,14 @@
 """Compares what a search found with random pruning and with fewer channels, at equal latency.
 
     benchmarks/architectures.py --config=configs/emoji/unet.py:search \
-      --teacher=runs/search/teacher/weights.safetensors --edits=runs/search/evolved/edits.txt \
+      --teacher=runs/search/teacher/weights.safetensors --evolved=runs/search/evolved \
       --narrow=runs/search/narrow.json --table=runs/search/table.json --output=runs/search/arms
 
-Every network starts with the weights that it keeps of the teacher, is trained for as many
-steps with the seed of its row, and draws the same pictures. Random networks are others for each
-seed. Whatever follows `--` is given to tools/train.py. Run again, the program goes on where it
-stopped. docs/architecture.md has a result.
+The evolved network goes on from the search's own weights; the others start with what they keep of
+the teacher's and are trained longer by the steps that the search took, so that all are trained for
+as many. With --shapes all start from the teacher. Random networks are others for each seed; all
+draw the same pictures. Whatever follows `--` is given to tools/train.py. Run again, the program
+goes on where it stopped. docs/architecture.md has a result.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ from tfsnap.bench.turns import TurnsReport, time_in_turn
 from tfsnap.config import UNetConfig, write_json
 from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
+from tfsnap.evolve.evolver import EDITS
 from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.evolve.race import standard_error
 from tfsnap.export.converter import convert
@@ -38,12 +40,15 @@ from tfsnap.weights.store import WeightFileError, load_tensors, save_tensors
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _CONFIG = flags.DEFINE_string("config", None, "Of the training: a UNet's config in configs/.")
 _TEACHER = flags.DEFINE_string("teacher", None, "Weight file of the network that is pruned.")
-_EDITS = flags.DEFINE_string("edits", None, "edits.txt of tools/evolve.py.")
+_EVOLVED = flags.DEFINE_string("evolved", None, "Folder of tools/evolve.py.")
 _NARROW = flags.DEFINE_string("narrow", None, "A JSON file: the teacher with fewer channels.")
 _TABLE = flags.DEFINE_string("table", None, "Latency table of the pruned ones.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the runs and of results.json.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", 1)
 _STEPS = flags.DEFINE_integer("steps", 600, "Steps of training.", 1)
+_SHAPES = flags.DEFINE_bool(
+    "shapes", False, "The evolved network starts with the teacher's weights as well."
+)
 _COUNT = flags.DEFINE_integer("count", 144, "Pictures of a network that are scored.", 1)
 _SPLIT = flags.DEFINE_string("split", "all", "Whose captions they show.")
 _LATENT = flags.DEFINE_string("latent", "8x8", "Height and width of the latent.")
@@ -56,12 +61,21 @@ _TRIES = 10_000  # Random prunings until one is near enough.
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """A network to train: `tensors` are what it keeps of the teacher."""
+    """A network to train.
+
+    Attributes:
+      name: of its kind.
+      seed: of its training, and of what is random about it.
+      config: its shape.
+      tensors: its weights at first.
+      steps: of training.
+    """
 
     name: str
     seed: int
     config: UNetConfig
     tensors: dict[str, np.ndarray]
+    steps: int
 
 
 class Maker:
@@ -72,8 +86,13 @@ class Maker:
         self.about = about
         self.teacher = UNetConfig.from_dict(about["config"])
         self.table = LatencyTable.load(_TABLE.value)
-        lines = pathlib.Path(_EDITS.value).read_text().splitlines()
-        self.edits = list(map(Action.parse, lines))
+        search = pathlib.Path(_EVOLVED.value)
+        self.edits = list(map(Action.parse, (search / EDITS).read_text().splitlines()))
+        state, config = (
+            json.loads((search / n).read_text()) for n in ("state.json", "config.json")
+        )
+        self.evolved = state["weights"]
+        self.searched = len(state["rounds"]) * config["robust"]["training"]["steps"]
         self.narrow = find_unet(_NARROW.value)
 
     def latency(self, config: UNetConfig) -> float:
@@ -83,12 +102,16 @@ class Maker:
 
     def arms(self) -> Iterator[Arm]:
         """All networks, seed by seed."""
+        evolved = apply_all(self.teacher, self.edits)
+        weights, steps = carry(self.tensors, evolved), _STEPS.value
+        if not _SHAPES.value:  # The others are trained for as long as the search was.
+            weights, steps = load_tensors(self.evolved)[0], _STEPS.value + self.searched
         thin = slim_unet(self.tensors, wide=self.teacher, narrow=self.narrow)
         for seed in range(_SEEDS.value):
-            for name, edits in [("evolved", self.edits), ("random", self.random_edits(seed))]:
-                edited = apply_all(self.teacher, edits)
-                yield Arm(name, seed, edited.config, carry(self.tensors, edited))
-            yield Arm("narrow", seed, self.narrow, thin)
+            yield Arm("evolved", seed, evolved.config, weights, _STEPS.value)
+            other = apply_all(self.teacher, self.random_edits(seed))
+            yield Arm("random", seed, other.config, carry(self.tensors, other), steps)
+            yield Arm("narrow", seed, self.narrow, thin, steps)
 
     def random_edits(self, seed: int) -> list[Action]:
         """Removals drawn one by one until the latency is that of the evolved network."""
@@ -113,7 +136,7 @@ def run(arm: Arm, maker: Maker, extra: list[str]) -> dict[str, object]:
         write_json(shape, arm.config.to_dict())
         description = {**maker.about, "config": arm.config.to_dict()}
         save_tensors(init, arm.tensors, metadata=description)
-        training = {"init": init, "seed": arm.seed + 1, "steps": _STEPS.value}
+        training = {"init": init, "seed": arm.seed + 1, "steps": arm.steps}
         fields = [f"--config.training.{name}={value}" for name, value in training.items()]
         workdir = f"--workdir={folder / 'run'}"
         _call("train", f"--config={_CONFIG.value}", workdir, f"--unet={shape}", *fields, *extra)
@@ -174,5 +197,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "teacher", "edits", "narrow", "table", "output"])
+    flags.mark_flags_as_required(["config", "teacher", "evolved", "narrow", "table", "output"])
     app.run(main)
