@@ -68,7 +68,10 @@ class Pipeline:
         folder = self._config.teacher if name == TEACHER else self._workdir / name
         return str(pathlib.Path(folder) / WEIGHTS)
 
-    def _training(self, stage: PipelineStage) -> Stage:
+    def _training(self, stage: PipelineStage) -> Stage | None:
+        """Trains a network; None if that is done."""
+        if pathlib.Path(self._weights(stage.name)).is_file():
+            return None
         fields = {
             "autoencoder": self._config.autoencoder,
             "clip": self._config.clip,

@@ -13,8 +13,7 @@ CONFIG = """
 from configs.emoji.pipeline import CONFIGS, PIPELINE, PipelineStage, config_dict
 
 STAGES = (
-    PipelineStage("half", f"{{CONFIGS}}:efficient8", init="student"),
-    PipelineStage("baked", f"{{CONFIGS}}:baked8", teacher="half", init="half"),
+    PipelineStage("baked", f"{{CONFIGS}}:baked8", teacher="student", init="student"),
 )
 
 def get_config():
@@ -35,25 +34,17 @@ def test_a_pipeline_ends_with_one_evaluation_a_step(runs, tmp_path):
     more = (f"--train_flag={flag}" for flag in small)
     command = ("distill_pipeline", f"--config={path}", workdir, *more)
     told = succeed(*command)
-    assert told.count("tools/train.py") == 2 and told.count("tools/evaluate.py") == 3
+    assert told.count("tools/train.py") == 1 and told.count("tools/evaluate.py") == 2
     report = (tmp_path / "distilled/report.md").read_text()
     assert report in told
     steps = [line.split(" | ")[1] for line in report.splitlines() if line.startswith("| ")]
-    assert steps == ["steps", "2", "8", "8"]
+    assert steps == ["steps", "2", "8"]
     scores = json.loads((tmp_path / "distilled/scores-baked.json").read_text())
     assert scores["guidance"] == 3.0 and scores["count"] == 2
     model = load_finished(tmp_path / "distilled/baked")
     assert model.steps == 8 and model.baked_guidance == 3.0
-    bundle = tmp_path / "bundle"
-    succeed(
-        *("export", f"--workdir={tmp_path}/distilled/baked", f"--output={bundle}"),
-        *("--precision=fp16", "--min_psnr=15"),
-    )
-    settings = json.loads((bundle / "manifest.json").read_text())
-    assert settings["guidance"] == {"baked_in": True, "default": 3.0}
-    assert settings["sampler"]["steps"] == 8
     again = succeed(*command)
-    assert "tools/evaluate.py" not in again and report in again
+    assert "tools/" not in again and report in again
 
 
 def test_a_pipeline_of_another_config_is_one_line(tmp_path):
