@@ -51,9 +51,14 @@ def on_gpu() -> bool:
     return _DELEGATE.value == "gpu"
 
 
+def precision() -> str:
+    """How weights are stored."""
+    return _PRECISION.value or ("fp16" if on_gpu() else "int8")
+
+
 def exported(graph: Graph) -> bytes:
     """A network as TFLite."""
-    return convert(graph, _PRECISION.value or ("fp16" if on_gpu() else "int8"))
+    return convert(graph, precision())
 
 
 def about(probe: Block) -> dict[str, object]:
@@ -62,7 +67,7 @@ def about(probe: Block) -> dict[str, object]:
         "device": describe_device(),
         "delegate": _DELEGATE.value,
         "threads": _THREADS.value,
-        "precision": _PRECISION.value or ("fp16" if on_gpu() else "int8"),
+        "precision": precision(),
         "warmup": _WARMUP.value,
         "runs": _RUNS.value,
     }

@@ -4,17 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.weights.widening import scaled_query, values_of, widened
 from tfsnap.config import AutoencoderConfig
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.weights.slim_decoder import slim_decoder
-from tfsnap.weights.store import addressed, assign
+from tfsnap.weights.store import assign
 
 WIDE = AutoencoderConfig(channels=(16, 32, 32), groups=4, resnets=1)
 NARROW = WIDE.replace(decoder_channels=(8, 16, 16))
-
-
-def values_of(model):
-    return {name: variable.numpy() for name, variable in addressed(model.variables).items()}
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +37,6 @@ def test_nothing_changes_where_nothing_is_narrower(wide):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def widened(name, small, shape):
-    """A weight of twice the channels, of which every second repeats the one before, unread.
-
-    Twice the same value has the mean and variance of the value alone, so norms stay what they are.
-    """
-    if small.shape == shape:
-        return small
-    wide = np.repeat(small, shape[-1] // small.shape[-1], axis=-1)
-    if wide.ndim > 1 and wide.shape[-2] != shape[-2]:
-        read, wide = wide, np.zeros(shape, np.float32)
-        wide[..., ::2, :] = read
-    if ".attention.query." in name:  # No norm sees it: every second is idle.
-        wide = wide * np.sqrt(2, dtype=np.float32) * (np.arange(shape[-1]) % 2 == 0)
-    return wide
-
-
 def test_channels_that_do_nothing_are_what_goes():
     """With two channels a group, the first of each pair is kept, as equals keep their order."""
     pairs = AutoencoderConfig(channels=(16, 16), groups=8, resnets=1)
@@ -65,7 +46,12 @@ def test_channels_that_do_nothing_are_what_goes():
     for variable in narrow.variables:
         variable.assign_add(0.1 * rng.standard_normal(variable.shape))
     shapes = {name: value.shape for name, value in values_of(repeating).items()}
-    values = {n: widened(n, v, shapes[n]) for n, v in values_of(narrow).items()}
+    values = {
+        name: widened(value, shapes[name], idle=".attention.query." in name)
+        for name, value in values_of(narrow).items()
+    }
+    for name in (f"decoder.mid.attention.query.{kind}" for kind in ("kernel", "bias")):
+        values[name] = scaled_query(values[name])
     assign(values, repeating.variables)
     latent = rng.standard_normal([1, 3, 4, 4]).astype(np.float32)
     expected = narrow.decoder(latent).numpy()

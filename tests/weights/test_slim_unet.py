@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.weights.widening import scaled_query, values_of, widened
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.models.unet import build_unet
 from tfsnap.weights.slim_unet import slim_unet
-from tfsnap.weights.store import addressed, assign
+from tfsnap.weights.store import assign
 
 
 def shaped(*widths, groups=4, **fields):
@@ -26,10 +27,6 @@ def shaped(*widths, groups=4, **fields):
 
 
 WIDE, NARROW = shaped(16, 32), shaped(8, 16)
-
-
-def values_of(model):
-    return {name: variable.numpy() for name, variable in addressed(model.variables).items()}
 
 
 def random_unet(config, seed):
@@ -64,34 +61,18 @@ def test_nothing_changes_where_nothing_is_narrower(wide):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def repeated(name, small, shape):
-    """A weight of twice the channels, of which every second repeats the one before, unread.
-
-    Twice the same value has the mean and variance of the value alone, so norms stay what they are.
-    """
-    if small.shape == shape:
-        return small
-    times = shape[-1] // small.shape[-1]
-    wide = np.repeat(small, times, axis=-1)
-    if name.endswith("kernel") and wide.shape[-2] != shape[-2]:
-        read, wide = wide, np.zeros(shape, np.float32)
-        wide[..., ::2, :] = read
-    if any(
-        part in name
-        for part in (".query.", ".key.", ".value.", "forward.up.", "time.in.", "time.out.")
-    ):
-        wide = wide * (np.arange(shape[-1]) % 2 == 0)  # No norm sees it: every second is idle.
-    if ".query." in name:
-        wide = wide * np.sqrt(2, dtype=np.float32)
-    return wide
-
-
 def test_channels_that_do_nothing_are_what_goes():
     """With two channels a group, the first of each pair is kept, as equals keep their order."""
     singles, pairs = shaped(8, 8, groups=8), shaped(16, 16, groups=8)
     small, large = random_unet(singles, 2), build_unet(pairs)
     shapes = {name: value.shape for name, value in values_of(large).items()}
-    values = {n: repeated(n, v, shapes[n]) for n, v in values_of(small).items()}
+    idle = (".query.", ".key.", ".value.", "forward.up.", "time.in.", "time.out.")
+    values = {
+        name: widened(value, shapes[name], idle=any(part in name for part in idle))
+        for name, value in values_of(small).items()
+    }
+    for name in filter(lambda name: ".query." in name, shapes):
+        values[name] = scaled_query(values[name])
     assign(values, large.variables)
     expected = evaluate(small)
     np.testing.assert_allclose(evaluate(large), expected, atol=1e-4)

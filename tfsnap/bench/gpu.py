@@ -3,13 +3,13 @@
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from tfsnap.bench.report import Timing
 from tfsnap.bench.timing import require_counts
+from tfsnap.runtime.apart import run_apart
 from tfsnap.runtime.errors import InterpreterError
 
 _SCRIPT = Path(__file__).with_name("gpu_process.py")
@@ -51,18 +51,9 @@ def time_on_gpu(
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "model.tflite"
         path.write_bytes(model)
-        # -P keeps this folder off the path, where a module could hide one of Python's own.
-        command = [sys.executable, "-P", str(_SCRIPT), str(path), str(warmup), str(runs)]
+        counts = (str(warmup), str(runs))
         try:
-            result = subprocess.run(
-                command,
-                env=environment,
-                timeout=timeout,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-            )
+            result = run_apart(_SCRIPT, path, *counts, environment=environment, timeout=timeout)
         except subprocess.TimeoutExpired:
             raise InterpreterError(f"{name}: no result on the GPU after {timeout:.0f} s") from None
     return _read(result, name=name, warmup=warmup)

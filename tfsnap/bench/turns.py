@@ -5,8 +5,7 @@ import statistics
 from collections.abc import Mapping
 
 from tfsnap.bench.device import describe_device
-from tfsnap.bench.timing import time_network
-from tfsnap.runtime.errors import RequestError
+from tfsnap.bench.timing import require_counts, time_network
 from tfsnap.runtime.interpreter import find_backend, load
 
 
@@ -69,8 +68,7 @@ def time_in_turn(
     Raises:
       TfsnapError: as `tfsnap.bench.timing.time_network`, or there is no round.
     """
-    if rounds < 1:
-        raise RequestError(f"rounds is {rounds!r}; it must be an integer of at least 1")
+    require_counts(rounds=rounds, least=1)
     order, ms = list(models), {name: [] for name in models}
     for number in range(rounds):
         for name in order if number % 2 == 0 else reversed(order):

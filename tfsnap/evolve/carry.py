@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 import numpy as np
+import tensorflow as tf
 
 from tfsnap.evolve.actions import Edited
 from tfsnap.models.unet import build_unet
@@ -32,11 +33,11 @@ def carry(tensors: Mapping[str, np.ndarray], edited: Edited) -> dict[str, np.nda
       ValueError: a tensor is missing or has another shape: `tensors` are of another network.
     """
     fresh = addressed(build_unet(edited.config).variables)
-    return {name: _carried(name, v.numpy(), tensors, edited) for name, v in fresh.items()}
+    return {name: _carried(name, variable, tensors, edited) for name, variable in fresh.items()}
 
 
 def _carried(
-    name: str, fresh: np.ndarray, tensors: Mapping[str, np.ndarray], edited: Edited
+    name: str, fresh: tf.Variable, tensors: Mapping[str, np.ndarray], edited: Edited
 ) -> np.ndarray:
     source, new = name, False
     match = _BLOCK.fullmatch(name)
@@ -45,14 +46,14 @@ def _carried(
         origin = edited.origins[block]
         new = origin.added
         if new and rest.startswith(_LAST):
-            return np.zeros_like(fresh)
+            return np.zeros(fresh.shape, np.float32)
         if new and rest.startswith("shortcut."):
-            return _first_channels(fresh)
+            return _first_channels(tuple(fresh.shape))
         if origin.name is None:
-            return fresh
+            return fresh.numpy()
         source = f"{origin.name}.{rest}"
     found = tensors.get(source)
-    if found is None or found.shape != fresh.shape:
+    if found is None or found.shape != tuple(fresh.shape):
         seen = "is missing" if found is None else f"is {list(found.shape)}"
         raise ValueError(
             f"{name} is {list(fresh.shape)} in the edited network, but {source} {seen} in the "
@@ -61,9 +62,9 @@ def _carried(
     return found
 
 
-def _first_channels(fresh: np.ndarray) -> np.ndarray:
+def _first_channels(shape: tuple[int, ...]) -> np.ndarray:
     """A projection that passes its first channels, those of the way up, and drops the skip's."""
-    passing = np.zeros_like(fresh)
-    if fresh.ndim == 4:  # A kernel [1, 1, C_in, C_out], not a bias.
+    passing = np.zeros(shape, np.float32)
+    if len(shape) == 4:  # A kernel [1, 1, C_in, C_out], not a bias.
         np.fill_diagonal(passing[0, 0], 1.0)
     return passing

@@ -10,7 +10,6 @@ import json
 import math
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tfsnap.export import software_gpu as vulkan
+from tfsnap.runtime.apart import run_apart
 
 TOLERANCE = 2e-4
 _SCRIPT = Path(__file__).with_name("delegate_process.py")
@@ -109,18 +109,9 @@ def check_on_gpu(
 def _run(
     tflite_path: Path, arrays: Path, *, gpu: vulkan.SoftwareGpu, timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    # -P keeps this folder off the path, where a module could hide one of Python's own.
-    command = [sys.executable, "-P", str(_SCRIPT), str(tflite_path), str(arrays)]
+    environment = gpu.environment()
     try:
-        return subprocess.run(
-            command,
-            env=gpu.environment(),
-            timeout=timeout,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        return run_apart(_SCRIPT, tflite_path, arrays, environment=environment, timeout=timeout)
     except subprocess.TimeoutExpired:
         raise RuntimeError(
             f"{tflite_path}: no result on the software GPU after {timeout:.0f} s; "

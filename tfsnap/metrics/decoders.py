@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfsnap.metrics.batches import in_batches
 from tfsnap.metrics.reconstruction import psnr, ssim
 from tfsnap.models.autoencoder import Autoencoder
 
@@ -45,14 +46,13 @@ class DecoderQuality:
 
 def encode(autoencoder: Autoencoder, images: np.ndarray) -> np.ndarray:
     """The mean latents of float pictures [N, H, W, 3] in [-1, 1], not scaled."""
-    parts = [autoencoder.encoder(tf.constant(batch))[0].numpy() for batch in _batches(images)]
-    return np.concatenate(parts)
+    return in_batches(lambda part: autoencoder.encoder(tf.constant(part))[0], images, size=_BATCH)
 
 
 def decode(autoencoder: Autoencoder, latents: np.ndarray) -> np.ndarray:
     """Pictures, float [N, H, W, 3] in [-1, 1], of latents [N, h, w, C] that are not scaled."""
-    parts = [autoencoder.decoder(tf.constant(batch)).numpy() for batch in _batches(latents)]
-    return np.clip(np.concatenate(parts), -1.0, 1.0)
+    found = in_batches(lambda part: autoencoder.decoder(tf.constant(part)), latents, size=_BATCH)
+    return np.clip(found, -1.0, 1.0)
 
 
 def compare_decoder(
@@ -91,7 +91,3 @@ def compare_decoder(
         ),
         to_image=Likeness.of(originals=images, decoded=decode(student, own)),
     )
-
-
-def _batches(array: np.ndarray) -> list[np.ndarray]:
-    return [array[first : first + _BATCH] for first in range(0, len(array), _BATCH)]

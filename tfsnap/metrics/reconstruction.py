@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfsnap.metrics.batches import in_batches
 from tfsnap.models.autoencoder import Autoencoder
 
 _BATCH = 16
@@ -66,17 +67,12 @@ def ssim(*, originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"pictures of {height} x {width} pixels are too small for SSIM, which needs {_WINDOW}"
         )
-    return np.concatenate(
-        [
-            tf.image.ssim(
-                tf.constant(originals[first : first + _BATCH], tf.float32),
-                tf.constant(decoded[first : first + _BATCH], tf.float32),
-                max_val=_RANGE,
-                filter_size=_WINDOW,
-            ).numpy()
-            for first in range(0, len(originals), _BATCH)
-        ]
-    )
+
+    def of_part(original: np.ndarray, other: np.ndarray) -> tf.Tensor:
+        pair = (tf.constant(part, tf.float32) for part in (original, other))
+        return tf.image.ssim(*pair, max_val=_RANGE, filter_size=_WINDOW)
+
+    return in_batches(of_part, originals, decoded, size=_BATCH)
 
 
 def reconstruction(autoencoder: Autoencoder, images: np.ndarray) -> Reconstruction:
@@ -96,9 +92,10 @@ def reconstruction(autoencoder: Autoencoder, images: np.ndarray) -> Reconstructi
             f"pictures of {height} x {width} pixels do not fit the autoencoder: their sides must "
             f"be multiples of {scale}"
         )
-    parts = []
-    for first in range(0, len(images), _BATCH):
-        batch = images[first : first + _BATCH]
-        decoded = np.clip(autoencoder.predict_on_batch(batch), -1.0, 1.0)
-        parts.append(psnr(originals=batch, decoded=decoded))
-    return Reconstruction(psnr=float(np.mean(np.concatenate(parts))), count=len(images))
+
+    def of_part(part: np.ndarray) -> np.ndarray:
+        decoded = np.clip(autoencoder.predict_on_batch(part), -1.0, 1.0)
+        return psnr(originals=part, decoded=decoded)
+
+    values = in_batches(of_part, images, size=_BATCH)
+    return Reconstruction(psnr=float(np.mean(values)), count=len(images))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfsnap.metrics.batches import in_batches
 from tfsnap.models.clip import Clip
 
 _BATCH = 64
@@ -75,12 +76,12 @@ def embed_images(clip: Clip, images: np.ndarray) -> np.ndarray:
             f"pictures of {height} x {width} pixels do not fit this CLIP, which takes "
             f"{side} x {side}"
         )
-    return _in_batches(clip.embed_image, images)
+    return in_batches(lambda part: clip.embed_image(tf.constant(part)), images, size=_BATCH)
 
 
 def embed_captions(clip: Clip, tokens: np.ndarray) -> np.ndarray:
     """Unit vectors, float32 [N, E], of int32 tokens [N, T]."""
-    return _in_batches(clip.embed_text, tokens)
+    return in_batches(lambda part: clip.embed_text(tf.constant(part)), tokens, size=_BATCH)
 
 
 def retrieval(*, images: np.ndarray, candidates: np.ndarray, targets: Sequence[int]) -> Retrieval:
@@ -104,8 +105,3 @@ def retrieval(*, images: np.ndarray, candidates: np.ndarray, targets: Sequence[i
         clip_score=float(np.mean(own)),
         count=len(images),
     )
-
-
-def _in_batches(function: Callable[[tf.Tensor], tf.Tensor], rows: np.ndarray) -> np.ndarray:
-    parts = [rows[i : i + _BATCH] for i in range(0, len(rows), _BATCH)]
-    return np.concatenate([function(tf.constant(part)).numpy() for part in parts])

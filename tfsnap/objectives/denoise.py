@@ -1,6 +1,7 @@
 """The denoising loss of latent diffusion."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import tensorflow as tf
@@ -38,10 +39,8 @@ class Denoise:
 
     def __call__(self, model: keras.Model, batch: Batch, draws: Draws) -> Losses:
         """Returns the loss of each example, and the same value under the name `mse`."""
-        mean, logvar = tf.split(tf.cast(batch["moments"], tf.float32), 2, axis=-1)
-        shape = mean.shape[1:]
-        x = (mean + tf.exp(0.5 * logvar) * draws.normal(shape, stream=0)) * self.scale
-        eps = draws.normal(shape, stream=1)
+        x = self.latent(batch, draws, stream=0)
+        eps = draws.normal(x.shape[1:], stream=1)
         t = draws.integers(high=self.schedule.steps, stream=2)
         alpha, sigma = self.amplitudes(t)
         z_t = add_noise(x=x, eps=eps, alpha=alpha, sigma=sigma)
@@ -52,6 +51,12 @@ class Denoise:
         loss = tf.reduce_mean(tf.square(output - target), axis=[1, 2, 3])
         return loss, {"mse": loss}
 
+    def latent(self, batch: Batch, draws: Draws, *, stream: int) -> tf.Tensor:
+        """A draw of the scaled latent of each example, float32 [B, h, w, c]."""
+        mean, logvar = tf.split(tf.cast(batch["moments"], tf.float32), 2, axis=-1)
+        noise = draws.normal(mean.shape[1:], stream=stream)
+        return (mean + tf.exp(0.5 * logvar) * noise) * self.scale
+
     def context(self, batch: Batch) -> tf.Tensor:
         """What captions mean to the UNet, float [B, T, C]; constant."""
         if "context" in batch:
@@ -61,6 +66,9 @@ class Denoise:
     def amplitudes(self, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """alpha_t and sigma_t, each float32 [B, 1, 1, 1], of int32 steps [B]."""
         every = range(self.schedule.steps)
-        tables = (self.schedule.alpha(every), self.schedule.sigma(every))
-        alpha, sigma = (tf.gather(tf.constant(table, tf.float32), t) for table in tables)
-        return tf.reshape(alpha, [-1, 1, 1, 1]), tf.reshape(sigma, [-1, 1, 1, 1])
+        return looked_up(self.schedule.alpha(every), t), looked_up(self.schedule.sigma(every), t)
+
+
+def looked_up(table: Sequence[float], rows: tf.Tensor) -> tf.Tensor:
+    """Values of a table for each example, float32 [B, 1, 1, 1], of int32 rows [B]."""
+    return tf.reshape(tf.gather(tf.constant(table, tf.float32), rows), [-1, 1, 1, 1])

@@ -1,6 +1,7 @@
 """Step distillation: a student learns to take in one step what its teacher takes in several."""
 
 import dataclasses
+import functools
 from typing import ClassVar, NamedTuple
 
 import tensorflow as tf
@@ -11,7 +12,7 @@ from tfsnap.diffusion.paths import Spacing, spaced_path
 from tfsnap.diffusion.process import Prediction, add_noise, interpret
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.objectives.base import Batch, Draws, Losses
-from tfsnap.objectives.denoise import Denoise
+from tfsnap.objectives.denoise import Denoise, looked_up
 
 _RESOLUTION = 2**23  # Of a guidance scale that is drawn: all that float32 tells apart.
 # Streams of `Draws`, apart from those of `Denoise`.
@@ -134,10 +135,8 @@ class StepDistill:
     def __call__(self, model: keras.Model, batch: Batch, draws: Draws) -> Losses:
         """Returns the loss of each example, and `distill` and, if there is one, `ori`."""
         context = self.denoise.context(batch)
-        mean, logvar = tf.split(tf.cast(batch["moments"], tf.float32), 2, axis=-1)
-        shape = mean.shape[1:]
-        x = mean + tf.exp(0.5 * logvar) * draws.normal(shape, stream=_LATENT)
-        x, eps = x * self.denoise.scale, draws.normal(shape, stream=_NOISE)
+        x = self.denoise.latent(batch, draws, stream=_LATENT)
+        eps = draws.normal(x.shape[1:], stream=_NOISE)
         step = draws.integers(high=self.steps, stream=_TIME)
         start = self._amplitudes(step * self.teacher.steps)
         z_t = add_noise(x=x, eps=eps, alpha=start.alpha, sigma=start.sigma)
@@ -214,11 +213,10 @@ class StepDistill:
 
     def _amplitudes(self, place: tf.Tensor) -> Amplitudes:
         """Each float32 [B, 1, 1, 1], at places of the teacher's path, int32 [B]."""
-        _, *tables = self._table
-        found = (tf.gather(tf.constant(table, tf.float32), place) for table in tables)
-        return Amplitudes(*(tf.reshape(values, [-1, 1, 1, 1]) for values in found))
+        _, alpha, sigma = self._table
+        return Amplitudes(looked_up(alpha, place), looked_up(sigma, place))
 
-    @property
+    @functools.cached_property
     def _table(self) -> tuple[list[float], ...]:
         """t, alpha and sigma of all points of the teacher's path, its end included."""
         schedule: NoiseSchedule = self.denoise.schedule

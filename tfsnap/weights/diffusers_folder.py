@@ -9,11 +9,11 @@ from tfsnap.config import Config
 from tfsnap.weights import diffusers_config as configs
 from tfsnap.weights.clip_vocabulary import Vocabulary, write_tokenizer
 from tfsnap.weights.component import AUTOENCODER, TEXT_ENCODER, UNET, Component, Report
-from tfsnap.weights.lazy import LazyTensor, open_safetensors, write_safetensors
+from tfsnap.weights.lazy import LazyTensor, write_safetensors
 from tfsnap.weights.names import autoencoder, unet
 from tfsnap.weights.names.text_encoder import PREFIX
+from tfsnap.weights.open_file import open_file
 from tfsnap.weights.tensors import WeightFileError
-from tfsnap.weights.torch_file import open_torch_file
 
 FOLDERS = {UNET: "unet", AUTOENCODER: "vae", TEXT_ENCODER: "text_encoder"}
 _STEMS = {
@@ -119,13 +119,6 @@ def open_weights(folder: pathlib.Path, network: str) -> dict[str, LazyTensor]:
             if (folder / f"{base}{variant}{ending}").is_file():
                 return open_file(folder / f"{base}{variant}{ending}")
     raise WeightFileError(f"{folder} holds neither {stem}.safetensors nor shards of it")
-
-
-def open_file(path: pathlib.Path) -> dict[str, LazyTensor]:
-    """Tensors of a .safetensors file or of one of PyTorch's, by name, none of them read yet."""
-    if path.suffix == ".safetensors":
-        return open_safetensors(path)[0]
-    return open_torch_file(path)
 
 
 def _sharded(index: pathlib.Path) -> dict[str, LazyTensor]:

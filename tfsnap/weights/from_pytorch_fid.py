@@ -4,9 +4,9 @@ import os
 import pathlib
 
 from tfsnap.models.inception import Inception, build_inception
-from tfsnap.weights.diffusers_folder import open_file
 from tfsnap.weights.names.inception import inception_rows
 from tfsnap.weights.names.table import match
+from tfsnap.weights.open_file import open_file
 from tfsnap.weights.store import assign
 from tfsnap.weights.tensors import WeightMismatchError
 

@@ -18,10 +18,10 @@ from tfsnap.config import (
     UNetConfig,
 )
 from tfsnap.weights.component import AUTOENCODER, TEXT_ENCODER, UNET, Component, Report
-from tfsnap.weights.lazy import LazyTensor, open_safetensors
+from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.names.text_encoder import PREFIX
+from tfsnap.weights.open_file import open_file
 from tfsnap.weights.tensors import WeightFileError
-from tfsnap.weights.torch_file import open_torch_file
 
 _PREFIXES = {
     UNET: "model.diffusion_model.",
@@ -68,10 +68,7 @@ def read_single_file(
       WeightFileError: the file is missing or damaged, or its pickle asks for more than tensors.
       WeightMismatchError: a network is missing, or its tensors do not fit; lists everything.
     """
-    if path.suffix == ".safetensors":
-        found = open_safetensors(path)[0]
-    else:
-        found = open_torch_file(path)
+    found = open_file(path)
     report, components = Report(), []
     for network in networks:
         prefix = _PREFIXES[network]

@@ -4,8 +4,12 @@ import tf_keras as keras
 
 from tfsnap.weights.names.table import Row, vector
 
-_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean"}
-_NORM["moving_variance"] = "running_var"
+_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
 
 def inception_rows(model: keras.Model) -> list[Row]:
