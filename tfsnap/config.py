@@ -232,6 +232,41 @@ class UNetConfig(Config):
             **{f"up.{i}": stage for i, stage in enumerate(self.up)},
         }
 
+    def counterpart(self, stage: str, resnet: int) -> tuple[str, int] | None:
+        """The ResNet of the way up that goes with one of the way down; None in other stages.
+
+        Without the two, the feature map that the one of the way down leaves to the one before the
+        other is what it would be if it were the identity, and all other skip connections stay.
+
+        Args:
+          stage: "down.1".
+          resnet: number of its ResNet, from 1: the first changes the number of channels and stays.
+
+        Returns:
+          Stage and number.
+        """
+        if not stage.startswith("down."):
+            return None
+        number = int(stage.removeprefix("down."))
+        return f"up.{len(self.down) - 1 - number}", self.down[number].resnets - resnet
+
+    @property
+    def removable(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the blocks that the network can be without; those of a row go together.
+
+        Each attention by itself, each ResNet of the middle but the first, and each of a stage of
+        the way down but the first together with its counterpart.
+        """
+        found = []
+        for name, stage in self.stages.items():
+            for i, count in enumerate(stage.attentions):
+                found += [(f"{name}.attentions.{i}.{k}",) for k in range(count)]
+            for i in range(1, 0 if name.startswith("up.") else stage.resnets):
+                other = self.counterpart(name, i)
+                pair = () if other is None else (f"{other[0]}.resnets.{other[1]}",)
+                found.append((f"{name}.resnets.{i}", *pair))
+        return tuple(found)
+
     def heads_of(self, channels: int) -> int:
         """The number of heads of an attention of so many channels."""
         return self.heads if self.head_width is None else channels // self.head_width

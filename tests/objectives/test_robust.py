@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.small_unet import CONFIG, randomised_unet
+from tests.small_unet import randomised_unet
 from tests.training.tiny_job import TRAINING, TinyJob, shared_strategy
+from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.unet import build_unet
 from tfsnap.objectives.base import Draws
@@ -16,6 +17,14 @@ from tfsnap.objectives.denoise import Denoise
 from tfsnap.objectives.robust import Robust
 from tfsnap.training.trainer import Trainer
 
+CONFIG = UNetConfig(
+    down=(StageConfig(8, 2, (1, 1)), StageConfig(16, 2, 0)),
+    mid=StageConfig(16, 2, (1, 0)),
+    up=(StageConfig(16, 3, 0), StageConfig(8, 3, 0)),
+    context_width=6,
+    heads=2,
+    groups=4,
+)
 DENOISE = Denoise(None, NoiseSchedule(), "v", scale=1.0)
 
 
@@ -49,18 +58,34 @@ def test_all_blocks_run_at_probability_one(unet, batch):
     np.testing.assert_array_equal(figures["blocks"], [1.0, 1.0])
 
 
-def test_a_block_that_does_not_run_is_its_bypass(unet, batch):
+def muted(unet, name):
+    """A copy of which a block's residual branch returns zero."""
+    copy = build_unet(unet.config)
+    copy.set_weights(unet.get_weights())
+    (block,) = [layer for layer in copy.submodules if getattr(layer, "name", "") == name]
+    last = block.conv2 if hasattr(block, "conv2") else block.proj_out
+    last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])
+    return copy
+
+
+def test_a_block_that_does_not_run_is_the_identity(unet, batch):
     latent, others = inputs(batch)
-    assert len(unet.blocks) == 9
-    for name in unet.blocks:
-        muted = build_unet(CONFIG)
-        muted.set_weights(unet.get_weights())
-        (block,) = [layer for layer in muted.submodules if getattr(layer, "name", "") == name]
-        last = block.conv2 if hasattr(block, "conv2") else block.proj_out
-        last.set_weights([np.zeros_like(weight) for weight in last.get_weights()])
+    # ResNets of the way up have skip connections: the first one of this changes the channels.
+    names = [name for name in unet.blocks if not name.startswith("up.")]
+    for name in (*names, "up.1.resnets.0"):
         found = unet(latent, run={name: tf.constant(False)}, **others)
-        np.testing.assert_allclose(found, muted(latent, **others), atol=1e-5, err_msg=name)
+        copy = muted(unet, name)
+        np.testing.assert_allclose(found, copy(latent, **others), atol=1e-5, err_msg=name)
         assert np.abs(found - unet(latent, **others)).max() > 1e-3, name
+
+
+def test_a_resnet_of_the_way_up_that_does_not_run_reads_no_skip_connection(unet, batch):
+    latent, others = inputs(batch)
+    name, passing = "up.1.resnets.1", muted(unet, "up.1.resnets.1")
+    shortcut = passing.up[1].resnets[1].shortcut
+    shortcut.set_weights([np.eye(16, 8, dtype=np.float32)[None, None], np.zeros(8, np.float32)])
+    found = unet(latent, run={name: tf.constant(False)}, **others)
+    np.testing.assert_allclose(found, passing(latent, **others), atol=1e-5)
 
 
 def test_the_choice_is_the_steps_and_nothing_is_traced_again(unet, batch):
@@ -71,18 +96,20 @@ def test_the_choice_is_the_steps_and_nothing_is_traced_again(unet, batch):
         )
         for compiled in (False, True)
     }
-    shares = set()
+    choices, rows = set(), CONFIG.removable
+    assert ("down.1.resnets.1", "up.0.resnets.1") in rows
     for step in range(6):
         draws = draws_of(step)
-        chosen = draws.coins(len(unet.blocks), probability=0.5, stream=1_000).numpy()
-        run = {name: tf.constant(on) for name, on in zip(unet.blocks, chosen, strict=True)}
+        chosen = draws.coins(len(rows), probability=0.5, stream=1_000).numpy()
+        coins = zip(rows, chosen, strict=True)
+        run = {name: tf.constant(on) for names, on in coins for name in names}
         expected, _ = DENOISE(lambda z, run=run, **rest: unet(z, run=run, **rest), batch, draws)
-        shares.add(chosen.mean())
+        choices.add(tuple(chosen))
         for function in steps.values():
             loss, figures = function(tf.constant(step))
             np.testing.assert_allclose(loss, expected, rtol=1e-4)
             np.testing.assert_allclose(figures["blocks"], [chosen.mean()] * 2, rtol=1e-6)
-    assert len(shares) > 2
+    assert len(choices) > 2
     assert [f.experimental_get_tracing_count() for f in steps.values()] == [1, 1]
 
 

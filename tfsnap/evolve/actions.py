@@ -140,12 +140,6 @@ class _Layout:
                 for k, origin in enumerate(slot.attentions):
                     yield f"{stage}.attentions.{i}.{k}", origin
 
-    def counterpart(self, stage: str) -> str | None:
-        """The stage of the way up that takes the skip connections of one of the way down."""
-        if not stage.startswith("down."):
-            return None
-        return f"up.{len(self.config.down) - 1 - int(stage.removeprefix('down.'))}"
-
     def remove_attention(self, action: Action) -> None:
         """Takes an attention away."""
         del self.stages[action.stage][action.resnet].attentions[action.attention]
@@ -161,10 +155,9 @@ class _Layout:
     def remove_resnet(self, action: Action) -> None:
         """Takes a ResNet away, and its counterpart; their attentions go to the one before."""
         self._remove(action.stage, action.resnet)
-        up = self.counterpart(action.stage)
-        if up:
-            # Its own counterpart, unless that is the first, which takes another width.
-            self._remove(up, max(1, len(self.stages[up]) - 2 - action.resnet))
+        other = self.config.counterpart(action.stage, action.resnet)
+        if other:
+            self._remove(*other)
 
     def _remove(self, stage: str, number: int) -> None:
         slots = self.stages[stage]
@@ -176,8 +169,9 @@ class _Layout:
         wide = slots[0 if action.stage == "mid" else 1 :]
         near = wide[-1].resnet.name if wide else None
         slots.append(_Slot(Origin(near, added=True), []))
-        up = self.counterpart(action.stage)
-        if up:
+        other = self.config.counterpart(action.stage, action.resnet)
+        if other:
+            up, _ = other
             # Second, where it gets the skip connection that has come twice now: what the first one
             # gets, and all after it, is what they got before.
             middle = self.stages[up][1:-1]

@@ -80,10 +80,8 @@ def choose(
 
 def _stages(config: UNetConfig, action: Action) -> set[str]:
     """The stages that an edit changes."""
-    found = {action.stage}
-    if action.block == RESNET and action.stage.startswith("down."):
-        found.add(f"up.{len(config.down) - 1 - int(action.stage.removeprefix('down.'))}")
-    return found
+    other = config.counterpart(action.stage, action.resnet) if action.block == RESNET else None
+    return {action.stage, other[0]} if other else {action.stage}
 
 
 def choose_copy(

@@ -92,11 +92,12 @@ class Stage(keras.layers.Layer):
         left = []
         entering = [None] * len(self.resnets) if skips is None else skips[::-1]
         for resnet, attentions, skip in zip(self.resnets, self.attentions, entering, strict=True):
-            if skip is not None:
-                x = tf.concat([x, skip], axis=-1)
-            x = _run_or_skip(resnet, run, x, time=time)
+            entered = x if skip is None else tf.concat([x, skip], axis=-1)
+            # Where it can, what is left without the ResNet is x: nothing reads the skip then.
+            without = x if x.shape[-1] == resnet.channels else None
+            x = _run_or_skip(resnet, run, entered, without=without, time=time)
             for attention in attentions:
-                x = _run_or_skip(attention, run, x, context=context)
+                x = _run_or_skip(attention, run, x, without=x, context=context)
             left.append(x)
         if self.resample is not None:
             x = self.resample(x) if size is None else self.resample(x, size=size)
@@ -158,7 +159,8 @@ class UNet(keras.Model):
           timesteps: int or float [B], training steps.
           context: float [B, T, context_width].
           run: by name, whether a block of `blocks` runs, bool scalars; those left out run. A block
-            that does not is the identity, or its shortcut where the number of channels changes.
+            that does not is the identity, a ResNet of the way up one of what enters from below; or
+            its shortcut where the number of channels changes.
 
         Returns:
           float [B, h, w, out_channels].
@@ -214,13 +216,19 @@ def _run_or_skip(
     block: ResNetBlock | SpatialTransformer,
     run: Mapping[str, tf.Tensor] | None,
     x: tf.Tensor,
+    *,
+    without: tf.Tensor | None,
     **inputs: tf.Tensor,
 ) -> tf.Tensor:
-    """The block's output, or what it is without its residual branch, which is then not computed."""
+    """The block's output, or, not computing it, `without`: by default the ResNet's shortcut."""
     wanted = None if run is None else run.get(block.name)
     if wanted is None:
         return block(x, **inputs)
-    return tf.cond(wanted, lambda: block(x, **inputs), lambda: block.bypass(x))
+    return tf.cond(
+        wanted,
+        lambda: block(x, **inputs),
+        lambda: block.bypass(x) if without is None else without,
+    )
 
 
 def build_unet(config: UNetConfig) -> UNet:

@@ -16,10 +16,13 @@ _STREAM = 1_000  # Apart from those of the objectives.
 class Robust:
     """Runs each block with probability p in each step, and trains what is left of the network.
 
-    A ResNet or cross-attention block that does not run is the identity, or its shortcut projection
-    where the number of channels changes. The choice is one for the whole global batch. It is data,
-    not structure: `tf.cond` picks what runs, so that a step is traced and compiled once, and a
-    block that is left out is not computed.
+    What sits out is what a network can lose, see `UNetConfig.removable`: a cross-attention, a
+    ResNet of the middle, or one of the way down together with its counterpart on the way up, whose
+    skip connection is then not read. A step trains the very network that is left when they are
+    removed. ResNets that change the number of channels, for which the identity is undefined, always
+    run. The choice is one for the whole global batch. It is data, not structure: `tf.cond` picks
+    what runs, so that a step is traced and compiled once, and a block that is left out is not
+    computed.
 
     Attributes:
       objective: what is minimised.
@@ -41,9 +44,10 @@ class Robust:
 
     def __call__(self, model: keras.Model, batch: Batch, draws: Draws) -> Losses:
         """Returns the objective's losses and figures, and `blocks`, the share that ran."""
-        names = model.blocks
-        chosen = draws.coins(len(names), probability=self.probability, stream=_STREAM)
-        run = dict(zip(names, tf.unstack(chosen), strict=True))
+        rows = model.config.removable
+        chosen = draws.coins(len(rows), probability=self.probability, stream=_STREAM)
+        coins = zip(rows, tf.unstack(chosen), strict=True)
+        run = {name: coin for names, coin in coins for name in names}
         loss, figures = self.objective(functools.partial(model, run=run), batch, draws)
         share = tf.reduce_mean(tf.cast(chosen, tf.float32))
         return loss, {**figures, "blocks": share * tf.ones_like(loss)}

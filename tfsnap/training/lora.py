@@ -105,11 +105,6 @@ class LoraUNet(keras.Model):
         self.built = True  # All variables are there.
 
     @property
-    def blocks(self) -> tuple[str, ...]:
-        """See `UNet`."""
-        return self._base().blocks
-
-    @property
     def submodules(self) -> tuple[tf.Module, ...]:
         """Those of the network as well, whose activations may be computed again."""
         return (*super().submodules, *self._base().submodules)
