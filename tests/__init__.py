@@ -1,0 +1,1 @@
+"""A package: torch-fidelity installs one of this name, and a mere folder gives way to it."""
