@@ -1,6 +1,7 @@
 """LoRA files, against the product written out by hand."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from tests.weights.references import save
 from tfsnap.weights import convert
 from tfsnap.weights.lora import merge_lora
-from tfsnap.weights.tensors import WeightMismatchError
+from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 
 QUERY = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 OUT = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_out.0"
@@ -149,3 +150,30 @@ def test_everything_that_does_not_fit_is_listed(components, modules, tmp_path):
     assert f"mis-shaped: {OUT}.weight ([32, 3] x [3, 5] for [32, 32])" in message
     assert "hada_w1_a is none of a LoRA's matrices" in message
     assert "unet.conv_out has no up matrix" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "message"),
+    [
+        ({"down": [0, 32], "up": [32, 0]}, 1.0, " has no matrices, but [32, 0] and [0, 32]"),
+        ({"down": [], "up": [32, 2]}, 1.0, " has no matrices, but [32, 2] and []"),
+        ({"down": [2, 32], "up": [32, 2], "alpha": [0]}, 1.0, ": scale * alpha / r is 1 * nan / 2"),
+        ({"down": [2, 32], "up": [32, 2]}, math.inf, ": scale * alpha / r is inf * 2 / 2"),
+    ],
+)
+def test_a_product_that_is_no_number_is_refused(components, tmp_path, values, scale, message):
+    name = f"lora_unet_{QUERY.replace('.', '_')}"
+    endings = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha"}
+    state = {f"{name}.{endings[kind]}": torch.ones(shape) for kind, shape in values.items()}
+    save_file(state, tmp_path / "lora.safetensors")
+    with pytest.raises(WeightMismatchError) as error:
+        merge_lora(components, tmp_path / "lora.safetensors", scale)
+    assert f"{name}{message}" in str(error.value)
+
+
+@pytest.mark.parametrize("damaged", ["{", "[1]", "null"])
+def test_a_damaged_description_is_named(components, modules, tmp_path, damaged):
+    state = kohya(QUERY, *factors(weights_of(modules)[f"{QUERY}.weight"]))
+    save_file(state, tmp_path / "lora.safetensors", {"lora_adapter_metadata": damaged})
+    with pytest.raises(WeightFileError, match="its lora_adapter_metadata is damaged"):
+        merge_lora(components, tmp_path / "lora.safetensors")

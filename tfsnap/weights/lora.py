@@ -10,6 +10,7 @@ Reference: Hu et al. 2021 (arXiv 2106.09685).
 
 import dataclasses
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from tfsnap.weights.component import TEXT_ENCODER, UNET, Component, Report
 from tfsnap.weights.lazy import LazyTensor, open_safetensors
 from tfsnap.weights.names.table import Row
 from tfsnap.weights.names.text_encoder import PREFIX
+from tfsnap.weights.tensors import WeightFileError
 
 # Endings of a module's two matrices, the first factor A and the second B, and of its alpha.
 _KINDS = {
@@ -37,6 +39,7 @@ _KINDS = {
     "alpha": "alpha",
 }
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv]|to_out)_lora\.(down|up)\.weight$")
+_ADAPTERS = "lora_adapter_metadata"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +101,7 @@ def merge_lora(
     modules, strange = _modules(tensors)
     report = Report()
     report.add("LoRA", strange)
-    configs = _peft_configs(metadata)
+    configs = _peft_configs(path, metadata)
     merged = []
     for part in components:
         known = _known_modules(part)
@@ -184,18 +187,31 @@ def _change(
     if missing:
         report.add("LoRA", [f"{name} has no {sorted(missing)[0]} matrix"])
         return None
-    rank = values["down"].shape[0]
+    down, up = values["down"], values["up"]
+    if min(len(down.shape), len(up.shape)) < 2 or not down.shape[0]:
+        report.add("LoRA", [f"{name} has no matrices, but {list(up.shape)} and {list(down.shape)}"])
+        return None
+    rank = down.shape[0]
     if "alpha" in values:
-        alpha = float(values["alpha"].read().reshape(-1)[0])
+        alpha = float(np.append(values["alpha"].read(), np.nan)[0])
     else:
         alpha = _peft_alpha(configs, name, rank)
-    return Change(values["down"], values["up"], scale * alpha / rank)
+    if not math.isfinite(scale * alpha):
+        report.add("LoRA", [f"{name}: scale * alpha / r is {scale:g} * {alpha:g} / {rank}"])
+        return None
+    return Change(down, up, scale * alpha / rank)
 
 
-def _peft_configs(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _peft_configs(
+    path: str | os.PathLike, metadata: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
     """Reads the adapters' configs that diffusers puts into the header: `{"unet.lora_alpha": 8}`."""
+    try:
+        fields = dict(json.loads(metadata.get(_ADAPTERS, "{}")))
+    except (TypeError, ValueError) as error:
+        raise WeightFileError(f"{path}: its {_ADAPTERS} is damaged ({error})") from error
     networks: dict[str, dict[str, Any]] = {}
-    for key, value in json.loads(metadata.get("lora_adapter_metadata", "{}")).items():
+    for key, value in fields.items():
         network, _, field = key.partition(".")
         networks.setdefault(network, {})[field] = value
     return networks
