@@ -46,7 +46,14 @@ def main(argv: list[str]) -> None:
         with tempfile.TemporaryDirectory() as empty:
             workdir = pathlib.Path(_WORKDIR.value or empty)
             manifest = compile_step(job, output=output, workdir=workdir, half=_HALF.value)
-    except (FetchError, TrainingError, WeightFileError, WeightMismatchError, ValueError) as error:
+    except (
+        FetchError,
+        OSError,
+        TrainingError,
+        WeightFileError,
+        WeightMismatchError,
+        ValueError,
+    ) as error:
         sys.exit(f"compile_step: {error}")
     for file in sorted(output.iterdir()):
         print(f"{file.stat().st_size / 1e6:8.2f} MB  {file}")

@@ -82,7 +82,7 @@ def main() -> None:
             print(f"Checkpoint of step {step} in {args.workdir}")
         else:
             _train(args)
-    except (DivergedError, WeightFileError, WeightMismatchError, ValueError) as error:
+    except (DivergedError, OSError, WeightFileError, WeightMismatchError, ValueError) as error:
         sys.exit(f"run_step: {error}")
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tests.data.toy_packages import KEPT, TONED, make_packages
+from tests.full_disk import full_disk
 from tfsnap.data import emoji, fetch
 from tfsnap.data.captions import STYLES
 from tfsnap.data.catalogue import read_catalogue
@@ -99,6 +100,12 @@ def test_a_rerun_continues_after_a_failure_and_then_reuses(
     assert prepare_toys(toy_packages, tmp_path).is_prepared()
     monkeypatch.setattr(fetch, "fetch_tarball", offline)
     assert emoji.prepare(resolution=8, data_dir=tmp_path).is_prepared()  # Nothing is fetched.
+
+
+def test_a_full_disk_is_one_line_and_a_rerun_goes_on(prepare_toys, toy_packages, tmp_path):
+    with full_disk(room=2000), pytest.raises(OSError, match="^Cannot draw the emoji: .*too large"):
+        prepare_toys(toy_packages, tmp_path)
+    assert prepare_toys(toy_packages, tmp_path).is_prepared()
 
 
 def test_of_two_that_build_it_at_once_one_waits(prepare_toys, toy_packages, tmp_path, capfd):

@@ -184,6 +184,14 @@ def test_a_folder_without_a_step_is_one_clear_line(run_step, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_workdir_that_cannot_be_written_is_one_clear_line(step, run_step, tmp_path):
+    (tmp_path / "file").touch()
+    done = run_step(step, f"--workdir={tmp_path / 'file'}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("run_step: ")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_computes_about_the_same(trained, step, run_step, tmp_path, precision):
     job, folder = TinyTableJob(TRAINING.replace(precision=precision)), tmp_path / "step"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.full_disk import full_disk
 from tfsnap.weights.lazy import LazyTensor, open_safetensors, write_safetensors
 from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 
@@ -64,6 +65,13 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
         write_safetensors(path, {"a": wrong}, {})
     np.testing.assert_array_equal(load_file(path)["a"], 1)
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_full_disk_is_told_as_such(tmp_path):
+    path = tmp_path / "a.safetensors"
+    with full_disk(room=3000), pytest.raises(OSError, match="too large: .*a.safetensors"):
+        write_safetensors(path, {"a": lazy(np.ones(10_000, np.float32))}, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def encoded(header, body=b"\0" * 8):

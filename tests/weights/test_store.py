@@ -1,8 +1,11 @@
+import errno
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from tests.full_disk import full_disk
 from tfsnap.config import AutoencoderConfig
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.weights.archive import describe, load_trained
@@ -100,6 +103,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     save_tensors(path, {"a": np.zeros(2)})
     with pytest.raises(Exception, match="object"):
         save_tensors(path, {"a": np.array([object()])})
+    np.testing.assert_array_equal(load_tensors(path)[0]["a"], np.zeros(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_tensors(path, {"a": np.zeros(2)})
+    with full_disk(), pytest.raises(OSError, match="too large: .*w.safetensors") as error:
+        save_tensors(path, {"a": np.ones(10_000)})
+    assert error.value.errno == errno.EFBIG
     np.testing.assert_array_equal(load_tensors(path)[0]["a"], np.zeros(2))
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 

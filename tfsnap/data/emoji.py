@@ -191,6 +191,7 @@ def prepare(
 
     Raises:
       FetchError: see `tfsnap.data.fetch.fetch_tarball`.
+      OSError: the disk is full or cannot be written.
       ValueError: the resolution is out of range.
     """
     # TFDS refuses a config made here under the name of one that the class lists.
@@ -203,9 +204,22 @@ def prepare(
         builder = Emoji(config=config, data_dir=data_dir, progress=progress)
         if not builder.is_prepared():
             download = tfds.download.DownloadConfig(try_download_gcs=False)
-            with _quiet_tfds() if progress else contextlib.nullcontext():
+            with _quiet_tfds() if progress else contextlib.nullcontext(), _plain_disk_errors():
                 builder.download_and_prepare(download_config=download)
     return builder
+
+
+@contextlib.contextmanager
+def _plain_disk_errors() -> Iterator[None]:
+    """Raises what the disk did, which TensorFlow and TFDS put into errors of their own."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause = error.__cause__
+        if not isinstance(cause, tf.errors.OpError):
+            raise
+        reason = cause.message.strip().splitlines()[0]
+        raise OSError(f"Cannot draw the emoji: {reason}; make room and run again") from error
 
 
 @contextlib.contextmanager

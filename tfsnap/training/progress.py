@@ -1,9 +1,11 @@
 """What a run tells: a bar on a terminal, plain lines elsewhere, and TensorBoard."""
 
+import contextlib
 import pathlib
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +21,9 @@ class Progress:
       start: steps already done.
       steps: steps in all.
       batch_size: examples per step.
+
+    Raises:
+      OSError: the folder cannot be written; `report` and `pictures` raise it, too.
     """
 
     def __init__(
@@ -27,7 +32,10 @@ class Progress:
         self._label = label
         self._steps = steps
         self._batch_size = batch_size
-        self._writer = tf.summary.create_file_writer(str(folder)) if folder else None
+        self._writer = None
+        if folder:
+            with self._writing():
+                self._writer = tf.summary.create_file_writer(str(folder))
         self._bar = None
         if folder and sys.stderr.isatty():
             self._bar = tqdm.tqdm(desc=label, initial=start, total=steps, unit="step")
@@ -42,7 +50,7 @@ class Progress:
         now = time.monotonic()
         rate = (step - self._reported) / max(now - self._clock, 1e-9)
         left = (self._steps - step) * (now - self._began) / max(step - self._start, 1)
-        with self._writer.as_default(step=step):
+        with self._writing(), self._writer.as_default(step=step):
             for name, value in figures.items():
                 tf.summary.scalar(name, value)
             tf.summary.scalar("throughput/examples_per_second", rate * self._batch_size)
@@ -63,13 +71,23 @@ class Progress:
         """Writes uint8 grids, [H, W, 3], to TensorBoard."""
         if self._writer is None:
             return
-        with self._writer.as_default(step=step):
+        with self._writing(), self._writer.as_default(step=step):
             for name, grid in grids.items():
                 tf.summary.image(name, grid[None])
 
     def close(self) -> None:
-        """Finishes the bar and flushes TensorBoard."""
-        if self._writer is not None:
-            self._writer.close()
+        """Finishes the bar and closes TensorBoard's file."""
         if self._bar is not None:
             self._bar.close()
+        if self._writer is not None:
+            with contextlib.suppress(tf.errors.OpError):  # What `report` could not write it told.
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turns TensorFlow's many lines about the disk into one."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message).strip().splitlines()[0]
+            raise OSError(f"cannot write TensorBoard's events: {reason}") from error

@@ -152,6 +152,9 @@ def write_safetensors(
       path: file to write.
       tensors: float32 or float16 tensors by name; each is read once, when its turn comes.
       metadata: strings for the header.
+
+    Raises:
+      OSError: the disk is full or cannot be written.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,9 +169,13 @@ def write_safetensors(
                         f"{name} is {array.dtype} {array.shape}, announced as {tensor.dtype} "
                         f"{tensor.shape}"
                     )
-                np.ascontiguousarray(array).tofile(file)
+                # `tofile` would not tell why it fails.
+                file.write(np.ascontiguousarray(array).data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except OSError as error:
+        os.unlink(temporary)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
         os.unlink(temporary)
         raise

@@ -3,12 +3,15 @@
 import json
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Mapping
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+_ERROR_NUMBER = re.compile(r"os error (\d+)")
 
 
 class WeightMismatchError(ValueError):
@@ -49,6 +52,9 @@ def save_tensors(
       path: file to write; an existing one is replaced only once the new one is complete.
       tensors: arrays by name.
       metadata: JSON values by name, stored in the header.
+
+    Raises:
+      OSError: the disk is full or cannot be written.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,9 +66,21 @@ def save_tensors(
         safetensors.numpy.save_file(contiguous, temporary, header)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except safetensors.SafetensorError as error:
+        os.unlink(temporary)
+        raise _as_os_error(error, path) from error
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _as_os_error(error: safetensors.SafetensorError, path: pathlib.Path) -> Exception:
+    """What the library hides: that a disk is full it tells in its message only."""
+    number = _ERROR_NUMBER.search(str(error))
+    if number is None:
+        return error
+    code = int(number[1])
+    return OSError(code, os.strerror(code), str(path))
 
 
 def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, object]]:
