@@ -14,15 +14,16 @@ ROOT = Path(__file__).parents[1]
 ALLOWED = {
     "config": [],
     "tokenizer": [],
+    "colours": [],
     "diffusion": [],
     "layers": [],
     "models": ["layers", "diffusion"],
     "weights": ["models"],
-    "data": ["tokenizer"],
+    "data": ["tokenizer", "colours"],
     "objectives": ["diffusion"],
     "training": ["objectives", "data", "models", "weights", "diffusion", "tokenizer"],
     "metrics": ["models"],
-    "runtime": ["diffusion", "tokenizer"],
+    "runtime": ["diffusion", "tokenizer", "colours"],
     "bench": ["runtime"],
     "export": ["models", "weights", "diffusion", "tokenizer", "runtime"],
     "evolve": [

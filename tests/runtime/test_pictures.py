@@ -1,8 +1,10 @@
 """Pictures in and out of networks."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.pictures import from_mask, from_picture, to_picture
 
 
@@ -41,6 +43,14 @@ def test_what_is_transparent_is_white_and_orientation_is_kept():
     turned.getexif()[0x0112] = 6
     array = from_picture(turned, height=4, width=8)
     assert np.all(array[0, :, :4] == -1.0) and np.all(array[0, :, 4:] == 1.0)
+
+
+def test_16_bits_are_scaled_and_more_are_refused():
+    deep = Image.fromarray(np.uint16([[0, 32768, 65535]]))
+    found = from_picture(deep, height=1, width=3)[0, 0, :, 0]
+    np.testing.assert_allclose(found, [-1, 0, 1], atol=0.01)
+    with pytest.raises(RequestError, match="The image has more than 16 bits a channel"):
+        from_picture(Image.new("F", (3, 1)), height=1, width=3)
 
 
 def test_a_cell_is_repainted_if_any_of_its_pixels_is():

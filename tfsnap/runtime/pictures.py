@@ -3,6 +3,9 @@
 import numpy as np
 from PIL import Image, ImageOps
 
+from tfsnap.colours import DepthError, upright_rgb
+from tfsnap.runtime.errors import RequestError
+
 
 def to_picture(image: np.ndarray) -> Image.Image:
     """Converts a decoder's output to an RGB picture.
@@ -24,12 +27,15 @@ def from_picture(picture: Image.Image, *, height: int, width: int) -> np.ndarray
 
     Returns:
       float32 [1, height, width, 3] in [-1, 1].
+
+    Raises:
+      RequestError: the picture has more than 16 bits a channel.
     """
-    picture = _upright(picture)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    picture = ImageOps.fit(picture.convert("RGB"), (width, height), Image.Resampling.LANCZOS)
+    try:
+        picture = upright_rgb(picture)
+    except DepthError as error:
+        raise RequestError(f"The image has {error}: save it with 8 or 16") from error
+    picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
     return np.asarray(picture, np.float32)[None] / np.float32(127.5) - np.float32(1.0)
 
 
@@ -45,11 +51,8 @@ def from_mask(mask: Image.Image, *, height: int, width: int, latent: tuple[int, 
     Returns:
       float32 [1, h, w, 1]: 1 in every cell of which a pixel is to be repainted, else 0.
     """
-    levels = ImageOps.fit(_upright(mask).convert("L"), (width, height), Image.Resampling.NEAREST)
+    mask = ImageOps.exif_transpose(mask).convert("L")
+    levels = ImageOps.fit(mask, (width, height), Image.Resampling.NEAREST)
     rows, columns = latent
     cells = np.asarray(levels).reshape(rows, height // rows, columns, width // columns)
     return (cells.max(axis=(1, 3)) >= 128).astype(np.float32)[None, :, :, None]
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(picture)
