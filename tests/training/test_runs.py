@@ -2,16 +2,24 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.jobs import AutoencoderJob, UNetJob
 from tfsnap.training.jobs.runs import load_job, load_unet_job, save_config
 from tfsnap.training.trainer import TrainingError
 from tfsnap.weights.store import WeightFileError
 
 
+def begin(workdir, job):
+    """What a run leaves with its first checkpoint."""
+    save_config(workdir, job)
+    CheckpointFolder(workdir / CHECKPOINTS, keep=1).write(1, {"a": np.zeros(1)})
+
+
 def test_a_workdir_keeps_its_config(tmp_path):
-    save_config(tmp_path, UNetJob(dropout=0.25))
+    begin(tmp_path, UNetJob(dropout=0.25))
     save_config(tmp_path, UNetJob(dropout=0.25))
     assert load_unet_job(tmp_path) == UNetJob(dropout=0.25)
     with pytest.raises(TrainingError, match=r"dropout was 0\.25, is 0\.5"):
@@ -20,7 +28,7 @@ def test_a_workdir_keeps_its_config(tmp_path):
 
 
 def test_fields_that_a_run_did_not_know_have_their_default(tmp_path):
-    save_config(tmp_path, UNetJob())
+    begin(tmp_path, UNetJob())
     path = tmp_path / "config.json"
     values = json.loads(path.read_text())
     del values["training"]["rematerialize"], values["latents"]
@@ -30,8 +38,18 @@ def test_fields_that_a_run_did_not_know_have_their_default(tmp_path):
         save_config(tmp_path, UNetJob(latents="cache"))
 
 
+def test_a_run_that_never_began_is_mended(tmp_path):
+    save_config(tmp_path, UNetJob(autoencoder="runs/demo/autoencodr/weights.safetensors"))
+    mended = UNetJob(autoencoder="runs/demo/autoencoder/weights.safetensors")
+    save_config(tmp_path, mended)
+    assert load_job(tmp_path) == mended
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(TrainingError, match="was started with another config: autoencoder was"):
+        save_config(tmp_path, UNetJob())
+
+
 def test_another_part_is_another_run(tmp_path):
-    save_config(tmp_path, AutoencoderJob())
+    begin(tmp_path, AutoencoderJob())
     with pytest.raises(WeightFileError, match="trained the autoencoder; the UNet's run is wanted"):
         load_unet_job(tmp_path)
     with pytest.raises(TrainingError, match='part was "autoencoder", is "unet"'):

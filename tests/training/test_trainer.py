@@ -1,10 +1,10 @@
-import errno
 import tracemalloc
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.full_disk import full_disk
 from tests.training.tiny_job import TRAINING, DenseJob, TinyJob, shared_strategy
 from tfsnap.training import checkpoint
 from tfsnap.training.checkpoint import Checkpoints
@@ -156,12 +156,15 @@ def test_a_checkpoint_needs_memory_for_one_tensor(tmp_path):
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, monkeypatch):
     def full(path, *args):
         if path.name == "step-00000006.safetensors":
-            raise OSError(errno.ENOSPC, "No space left on device")
+            with full_disk():
+                save_tensors(path, *args)
         save_tensors(path, *args)
 
     monkeypatch.setattr(checkpoint, "save_tensors", full)
     trainer = Trainer(DenseJob(), workdir=tmp_path, strategy=shared_strategy("one"))
-    with pytest.raises(TrainingError, match=r"cannot write a checkpoint to .*: No space left on"):
+    with pytest.raises(
+        TrainingError, match=r"cannot write a checkpoint to .*: File too large\. Ch"
+    ):
         trainer.fit()
     assert trainer.checkpoints.steps() == [3]
     assert trainer.checkpoints.restore() == 3
@@ -189,12 +192,27 @@ def test_weights_of_another_network_are_no_start(tmp_path):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    Checkpoints(tmp_path, {"model/a": tf.Variable([1.0])}, keep=1).save(1)
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, capsys):
+    Checkpoints(tmp_path, {"model/a": tf.Variable([1.0])}, keep=1).save(2)
     other = {"model/a": tf.Variable([5.0, 5.0])}
+    checkpoints = Checkpoints(tmp_path, other, keep=1)
     with pytest.raises(WeightMismatchError, match="another network"):
-        Checkpoints(tmp_path, other, keep=1).restore()
+        checkpoints.restore()
     np.testing.assert_array_equal(other["model/a"], [5.0, 5.0])
+    checkpoints.save(1)  # Beside one that fits it is passed over, and stays.
+    assert checkpoints.restore() == 1
+    assert "Skipping a checkpoint of another network" in capsys.readouterr().out
+    assert checkpoints.steps() == [1, 2]
+
+
+def test_a_damaged_checkpoint_takes_no_place_of_a_good_one(tmp_path):
+    checkpoints = Checkpoints(tmp_path, {"a": tf.Variable(0.0)}, keep=1)
+    checkpoints.path(9).write_bytes(b"cut off")
+    assert checkpoints.restore() == 0
+    for step in (1, 2):
+        checkpoints.save(step)
+    assert checkpoints.steps() == [2, 9]
+    assert checkpoints.restore() == 2
 
 
 def test_batch_must_split_over_replicas(tmp_path):

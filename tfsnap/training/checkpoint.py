@@ -18,6 +18,7 @@ from tfsnap.weights.tensors import WeightFileError, WeightMismatchError, save_te
 if TYPE_CHECKING:  # The portable runner reads and writes checkpoints without TensorFlow.
     import tensorflow as tf
 
+CHECKPOINTS = "checkpoints"  # Their folder in a workdir.
 _NAME = re.compile(r"step-(\d{8})\.safetensors")
 _CHECKSUM = "sha256"
 
@@ -48,17 +49,20 @@ class CheckpointFolder:
     def write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes the state after `step` steps, then removes older ones that need not stay.
 
+        Checkpoints of later steps, which were found damaged or foreign, are left alone.
+
         Raises:
           OSError: the disk is full or cannot be written; older checkpoints are as they were.
         """
         checksum = _checksum((name, arrays[name]) for name in sorted(arrays))
         save_tensors(self.path(step), arrays, {"step": step, _CHECKSUM: checksum})
-        for old in self.steps()[: -self._keep]:
+        known = [known for known in self.steps() if known <= step]
+        for old in known[: -self._keep]:
             if not self._keep_every or old % self._keep_every:
                 self.path(old).unlink()
 
     def newest(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, dict[str, LazyTensor]]:
-        """Finds the newest checkpoint that is whole, reading one tensor at a time.
+        """Finds the newest checkpoint that is whole and fits, reading one tensor at a time.
 
         Args:
           shapes: of every tensor that it must have, by name.
@@ -68,8 +72,9 @@ class CheckpointFolder:
           not hold all of them; 0 and none when there is no checkpoint.
 
         Raises:
-          WeightMismatchError: the checkpoint belongs to another network.
+          WeightMismatchError: there are checkpoints of another network only.
         """
+        foreign: list[pathlib.Path] = []
         for step in reversed(self.steps()):
             path = self.path(step)
             try:
@@ -81,11 +86,16 @@ class CheckpointFolder:
                 print(f"Skipping a damaged checkpoint: {error}", flush=True)
                 continue
             if {name: tensor.shape for name, tensor in tensors.items()} != dict(shapes):
-                raise WeightMismatchError(
-                    f"{path} belongs to another network or optimizer than the config describes; "
-                    "choose another --workdir, or the config it was started with"
-                )
+                foreign.append(path)
+                continue
+            for path in foreign:
+                print(f"Skipping a checkpoint of another network: {path}", flush=True)
             return step, tensors
+        if foreign:
+            raise WeightMismatchError(
+                f"{foreign[0]} belongs to another network or optimizer than the config describes; "
+                "choose another --workdir, or the config it was started with"
+            )
         return 0, {}
 
 
@@ -147,7 +157,7 @@ class Checkpoints(CheckpointFolder):
           How many steps it had done; 0 when there is none, and nothing is changed.
 
         Raises:
-          WeightMismatchError: the checkpoint belongs to another network.
+          WeightMismatchError: there are checkpoints of another network only.
         """
         self.wait()
         shapes = {name: tuple(variable.shape) for name, variable in self._state.items()}

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tfsnap.data.shuffle import rows_of_steps
-from tfsnap.training.checkpoint import CheckpointFolder
+from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.portable_format import MODULE, Manifest, load_state, load_tables
 from tfsnap.training.portable_log import Log
 from tfsnap.weights.tensors import (
@@ -161,7 +161,7 @@ class PortableRun:
         self._per_call = steps_per_call or (1 if on_cpu else m.log_every)
         every = m.checkpoint_every if checkpoint_every is None else checkpoint_every
         self._checkpoint_every = every or m.steps
-        self._checkpoints = CheckpointFolder(workdir / "checkpoints", m.keep_checkpoints)
+        self._checkpoints = CheckpointFolder(workdir / CHECKPOINTS, m.keep_checkpoints)
         self._step = PortableStep(folder, most=self._per_call)
         self.done, found = self._checkpoints.newest({a.name: a.shape for a in m.checkpoint})
         self.done = self.done or m.first_step
@@ -290,5 +290,5 @@ def adopt_averages(folder: pathlib.Path, averages: pathlib.Path, *, workdir: pat
                 f"{list(argument.shape)}: they belong to different networks"
             )
     state["optimizer/iteration"] = np.asarray(about["step"], np.int64)
-    CheckpointFolder(workdir / "checkpoints", manifest.keep_checkpoints).write(about["step"], state)
+    CheckpointFolder(workdir / CHECKPOINTS, manifest.keep_checkpoints).write(about["step"], state)
     return about["step"]

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.objectives.base import Batch, Objective
-from tfsnap.training.checkpoint import Checkpoints
+from tfsnap.training.checkpoint import CHECKPOINTS, Checkpoints
 from tfsnap.training.config import TrainingConfig
 from tfsnap.training.health import Health
 from tfsnap.training.optimizer import (
@@ -123,7 +123,7 @@ class Trainer:
             )
             self.average = WeightAverage(variables, self.config.optimizer.ema_decay)
         self.checkpoints = Checkpoints(
-            workdir / "checkpoints",
+            workdir / CHECKPOINTS,
             self.state,
             self.config.keep_checkpoints,
             self.config.keep_every,
@@ -156,6 +156,7 @@ class Trainer:
 
         Raises:
           TrainingError: the loss is no longer finite, or a checkpoint cannot be written.
+          OSError: the disk is full or cannot be written.
           Stopped: a signal came outside of the loop; the next run goes on.
         """
         stop = stop or StopRequest()
@@ -400,9 +401,10 @@ class Trainer:
             return
         rate = self.config.optimizer.learning_rate
         tried = f" after {rollbacks - 1} rollbacks" if rollbacks > 1 else ""
+        other = "" if self.on_nan == "rollback" else ", or try --on_nan=rollback"
         raise TrainingError(
-            f"{complaint}{tried}; lower training.optimizer.learning_rate (now {rate}), or try "
-            f"--on_nan=rollback. {last}"
+            f"{complaint}{tried}; lower training.optimizer.learning_rate (now {rate}){other}. "
+            f"{last}"
         )
 
     def _after_step(self, done: int, figures: Figures, progress: Progress, stopping: bool) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfsnap.config import differences, write_json
 from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
+from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.jobs import JOBS, AnyJob, job_from_dict
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.lora import merge
@@ -20,14 +21,16 @@ _CONFIG = "config.json"
 def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
     """Writes the resolved config as `config.json`, or checks that it is the one of this workdir.
 
-    A run that was started before a field existed counts as started with the field's default.
+    A run that was started before a field existed counts as started with the field's default. A
+    run that ended before its first checkpoint has nothing to lose: another config takes its place.
 
     Raises:
       TrainingError: the workdir was started with another config; the message names the fields.
       WeightFileError: its config cannot be read.
     """
-    if is_run(workdir):
-        _require_equal(workdir, _to_dict(load_job(workdir)), _to_dict(job))
+    old = _to_dict(load_job(workdir)) if is_run(workdir) else None
+    if old and _is_begun(workdir):
+        _require_equal(workdir, old, _to_dict(job))
     else:
         _write_config(workdir, _to_dict(job))
 
@@ -52,6 +55,11 @@ def _require_equal(workdir: pathlib.Path, old: dict[str, Any], new: dict[str, An
 def _write_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / _CONFIG, config)
+
+
+def _is_begun(workdir: pathlib.Path) -> bool:
+    checkpoints = CheckpointFolder(workdir / CHECKPOINTS, keep=1)
+    return bool(checkpoints.steps()) or (workdir / WEIGHTS).is_file()
 
 
 def is_run(folder: pathlib.Path) -> bool:
