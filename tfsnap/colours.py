@@ -13,6 +13,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = [_TURNS[orientation] for orientation in (5, 6, 7, 8)]
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 _16_TO_8 = 257  # 65535 / 255.
 
@@ -36,6 +37,12 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     turn = _turn(image)
     rgb = _rgb(image)
     return rgb if turn is None else rgb.transpose(turn)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of a picture once it is turned by its EXIF."""
+    width, height = image.size
+    return (height, width) if _turn(image) in _ON_ITS_SIDE else (width, height)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -243,6 +243,18 @@ def test_a_mask_keeps_the_rest_of_the_picture(make, tokenizer):
         np.testing.assert_allclose(result.image[0][white], repainted[0][white], atol=2e-4)
 
 
+def test_a_mask_lies_over_the_picture_as_it_is_seen(make):
+    upright = picture_of(np.random.default_rng(0).uniform(-1, 1, SHAPE))
+    lying = upright.transpose(Image.Transpose.ROTATE_90)  # As a phone stores it.
+    lying.getexif()[0x0112] = 6
+    mask = Image.new("L", upright.size, 0)
+    mask.paste(255, (0, 0, 2, 2))
+    pictures = [make()("a", image=image, mask=mask, seed=1) for image in (upright, lying)]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+    with pytest.raises(RequestError, match="mask is 4 x 6 pixels and the image 6 x 4"):
+        make()("a", image=lying, mask=mask.transpose(Image.Transpose.ROTATE_90))
+
+
 def test_outside_of_the_mask_the_network_sees_the_picture_with_noise(make):
     source = np.random.default_rng(0).uniform(-1, 1, SHAPE)
     pipeline, seen = make(OneStyle()), []

@@ -6,6 +6,7 @@ import numbers
 
 from PIL import Image
 
+from tfsnap.colours import upright_size
 from tfsnap.diffusion.paths import Path, Spacing
 from tfsnap.diffusion.samplers import SAMPLERS, Sampler
 from tfsnap.diffusion.schedule import NoiseSchedule
@@ -113,12 +114,14 @@ def _strength(request: Request) -> float:
             if getattr(request, field) is not None:
                 raise RequestError(f"{field} is given without an image: it belongs to one")
         return 1.0
-    if request.mask is not None and request.mask.size != request.image.size:
-        raise RequestError(
-            "mask is {} x {} pixels and the image {} x {}: they must be the same".format(
-                *request.mask.size, *request.image.size
+    if request.mask is not None:
+        mask, image = upright_size(request.mask), upright_size(request.image)
+        if mask != image:
+            raise RequestError(
+                "mask is {} x {} pixels and the image {} x {}: they must be the same".format(
+                    *mask, *image
+                )
             )
-        )
     strength = request.strength
     if strength is None:
         return _STRENGTH if request.mask is None else 1.0
