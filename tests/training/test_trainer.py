@@ -1,3 +1,4 @@
+import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -6,6 +7,9 @@ import tensorflow as tf
 
 from tests.full_disk import full_disk
 from tests.training.tiny_job import TRAINING, DenseJob, TinyJob, shared_strategy
+from tfsnap.data.shards import ShardedTables, ShardWriter, TableSpec
+from tfsnap.data.source import BatchSource
+from tfsnap.data.tables import stored_tables
 from tfsnap.training import checkpoint
 from tfsnap.training.checkpoint import Checkpoints
 from tfsnap.training.trainer import Trainer, TrainingError
@@ -213,6 +217,35 @@ def test_a_damaged_checkpoint_takes_no_place_of_a_good_one(tmp_path):
         checkpoints.save(step)
     assert checkpoints.steps() == [2, 9]
     assert checkpoints.restore() == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredJob(DenseJob):
+    """Reads its batches from a table on disk."""
+
+    folder: str = ""
+
+    def batches(self, start_step, *, part=(0, 1)):
+        size, seed = self.training.batch_size, self.training.seed
+        tables = stored_tables(ShardedTables(self.folder))
+        source = BatchSource(tables=tables, index=np.arange(40), batch_size=size, seed=seed)
+        return source.batches(start_step, part=part)
+
+
+@pytest.mark.parametrize("steps_per_call", [1, 3])
+def test_a_damaged_shard_is_one_clear_error(tmp_path, steps_per_call):
+    table = {"x": np.random.default_rng(0).standard_normal([40, 4]).astype(np.float32)}
+    specs = {"x": TableSpec("float32", (4,))}
+    writer = ShardWriter(tmp_path / "x", tables=specs, rows=40, rows_per_shard=40, about={})
+    writer.write(0, table)
+    writer.finish()
+    (shard,) = (tmp_path / "x").glob("*.array_record")
+    shard.write_bytes(shard.read_bytes()[:-30])
+    training = TRAINING.replace(steps_per_call=steps_per_call, log_every=3)
+    job = StoredJob(training=training, folder=str(tmp_path / "x"))
+    trainer = Trainer(job, workdir=tmp_path / "run", strategy=shared_strategy("one"))
+    with pytest.raises(TrainingError, match="the data of step 1: .*array_record cannot be read"):
+        trainer.fit()
 
 
 def test_batch_must_split_over_replicas(tmp_path):

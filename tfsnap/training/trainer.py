@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tfsnap.data.shards import ShardError
 from tfsnap.objectives.base import Batch, Objective
 from tfsnap.training.checkpoint import CHECKPOINTS, Checkpoints
 from tfsnap.training.config import TrainingConfig
@@ -31,6 +33,7 @@ from tfsnap.weights.store import addressed, load_weights, save_weights
 WEIGHTS = "weights.safetensors"  # The averaged weights of a finished run, in its workdir.
 ON_NAN = ("stop", "skip", "rollback")
 _ROLLBACKS = 3  # From one checkpoint; a fourth would not help either.
+_DAMAGED_DATA = re.compile(f"{ShardError.__name__}: (.*)")  # TensorFlow keeps its text only.
 _SHOWN = 3  # Captions of a batch that spoiled the loss.
 
 
@@ -344,7 +347,7 @@ class Trainer:
         return done
 
     def _advance(self, data: Iterator, done: int) -> Figures:
-        """Trains for the steps of one call; several workers may fail here together."""
+        """Trains for the steps of one call; workers may be gone here, and data be damaged."""
         step = tf.constant(done)
         try:
             if self.config.steps_per_call == 1:
@@ -356,6 +359,11 @@ class Trainer:
                 f"{self.place}: step {done + 1} failed because another worker is gone ({reason}); "
                 "start all workers again to go on from the newest checkpoint"
             ) from e
+        except tf.errors.InvalidArgumentError as e:
+            damaged = _DAMAGED_DATA.search(str(e))
+            if damaged is None:
+                raise
+            raise TrainingError(f"the data of step {done + 1}: {damaged[1]}") from e
 
     def _agreed(self, wish: bool) -> bool:
         """Whether any worker wishes it: all must do the same, or they wait for each other."""
