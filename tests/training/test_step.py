@@ -39,6 +39,16 @@ def assert_same_run(run, expected, atol):
         np.testing.assert_allclose(average, other.average.variables[name], atol=atol, err_msg=name)
 
 
+def test_two_replicas_give_the_update_of_one_device(plain, tmp_path):
+    two = trained(tmp_path, strategy="mirrored", kind=TinyJob)
+    assert two[0].strategy.num_replicas_in_sync == 2
+    assert_same_run(two, plain[TinyJob], atol=2e-5)
+    before = addressed(TinyJob().build()[0].variables)
+    ours = addressed(two[0].model.variables)
+    moved = sum(np.abs(ours[n] - before[n]).max() > 1e-3 for n in ours)
+    assert moved > len(ours) / 2  # The comparison is not of networks that stood still.
+
+
 @pytest.mark.parametrize(
     "options",
     [

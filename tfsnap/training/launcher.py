@@ -16,6 +16,7 @@ from tfsnap.training.stopping import HUNG_EXIT_CODE
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 20.0  # For the others to notice that one is gone and to end by themselves.
+_HUNG_SECONDS = 3.0  # The same where they have waited for one long enough.
 _STOP_SECONDS = 120.0  # For a checkpoint after SIGTERM.
 
 
@@ -47,7 +48,7 @@ class Launcher:
         for attempt in range(self._restarts + 1):
             self._start()
             worker, code = self._wait()
-            self._end()
+            self._end(code)
             if code == 0 or self._stopping:
                 return code
             _say(self._what_happened(worker, code))
@@ -88,9 +89,14 @@ class Launcher:
                 return 0, 0
             time.sleep(_POLL_SECONDS)
 
-    def _end(self) -> None:
-        """Lets the others end by themselves for a moment, then kills what is left."""
-        limit = time.monotonic() + (_STOP_SECONDS if self._stopping else _GRACE_SECONDS)
+    def _end(self, code: int) -> None:
+        """Lets the others end by themselves for a moment, then kills what is left.
+
+        Args:
+          code: exit status of the worker that failed first, else 0.
+        """
+        grace = _HUNG_SECONDS if code == HUNG_EXIT_CODE else _GRACE_SECONDS
+        limit = time.monotonic() + (_STOP_SECONDS if self._stopping else grace)
         while any(p.poll() is None for p in self._processes) and time.monotonic() < limit:
             time.sleep(_POLL_SECONDS)
         for worker, process in enumerate(self._processes):
