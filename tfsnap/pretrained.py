@@ -59,6 +59,11 @@ def _load(folder: pathlib.Path) -> tuple[LatentDiffusion, Sampler]:
     """The networks, and how they are sampled by default."""
     if is_run(folder):
         return load_finished(folder), Sampler(steps=STEPS)
+    if not folder.is_dir():
+        raise WeightFileError(
+            f"{folder} is no folder: give that which tools/convert_weights.py wrote, or the "
+            "workdir of a UNet"
+        )
     if (folder / "unet" / "config.json").is_file():
         raise WeightFileError(
             f"{folder} is a diffusers folder: convert it first, tools/convert_weights.py "

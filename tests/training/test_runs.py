@@ -7,7 +7,7 @@ import pytest
 
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.jobs import AutoencoderJob, UNetJob
-from tfsnap.training.jobs.runs import load_job, load_unet_job, save_config
+from tfsnap.training.jobs.runs import load_finished, load_job, load_unet_job, save_config
 from tfsnap.training.trainer import TrainingError
 from tfsnap.weights.store import WeightFileError
 
@@ -25,6 +25,12 @@ def test_a_workdir_keeps_its_config(tmp_path):
     with pytest.raises(TrainingError, match=r"dropout was 0\.25, is 0\.5"):
         save_config(tmp_path, UNetJob(dropout=0.5))
     assert load_job(tmp_path).dropout == 0.25
+
+
+def test_a_run_that_is_not_finished_is_told_as_such(tmp_path):
+    begin(tmp_path, UNetJob())
+    with pytest.raises(WeightFileError, match="is not finished, it has no weights.safetensors"):
+        load_finished(tmp_path)
 
 
 def test_fields_that_a_run_did_not_know_have_their_default(tmp_path):

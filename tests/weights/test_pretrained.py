@@ -183,6 +183,8 @@ def test_what_cannot_be_loaded_is_one_line(hugging_face, converted, tmp_path):
         load_pipeline(hugging_face)
     with pytest.raises(WeightsError, match="unet.safetensors"):
         load_pipeline(tmp_path)
+    with pytest.raises(WeightsError, match="unet.safetensors is no folder"):
+        load_pipeline(converted / "unet.safetensors")
     with pytest.raises(RequestError, match="height is 15; it must be a positive multiple of 2"):
         load_pipeline(converted, height=15)
 

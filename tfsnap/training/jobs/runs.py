@@ -103,6 +103,10 @@ def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
       WeightFileError: the run is not finished, or a weight file is missing or damaged.
     """
     job, weights = load_unet_job(workdir), pathlib.Path(workdir) / WEIGHTS
+    if not weights.is_file():
+        raise WeightFileError(
+            f"{workdir} is not finished, it has no {WEIGHTS}: run the same tools/train.py again"
+        )
     if job.lora.rank:
         return job.assemble(merge(job.lora_base(), load_tensors(weights)[0], job.lora))
     found = load_trained(weights, "unet")
