@@ -26,6 +26,9 @@ from tfsnap.weights.store import WeightFileError, WeightMismatchError
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: a file in configs/.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to go on from its newest checkpoint.")
+_DATA = flags.DEFINE_string(
+    "data", None, "Folder for the training data, for several steps to share; by default --output."
+)
 _HALF = flags.DEFINE_multi_enum(
     "half",
     [],
@@ -45,7 +48,9 @@ def main(argv: list[str]) -> None:
         job = job_from_dict(values)
         with tempfile.TemporaryDirectory() as empty:
             workdir = pathlib.Path(_WORKDIR.value or empty)
-            manifest = compile_step(job, output=output, workdir=workdir, half=_HALF.value)
+            manifest = compile_step(
+                job, output=output, data=_DATA.value, workdir=workdir, half=_HALF.value
+            )
     except (
         FetchError,
         OSError,

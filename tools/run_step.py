@@ -28,6 +28,9 @@ def _arguments() -> argparse.Namespace:
     whole, path = int, pathlib.Path
     parser.add_argument("step", type=path, help="folder that tools/compile_step.py wrote")
     parser.add_argument("--workdir", type=path, required=True, help="folder of the run")
+    parser.add_argument(
+        "--data", type=path, help="folder of the training data; default: the step's folder"
+    )
     parser.add_argument("--steps", type=whole, help="stop after this many; default: at the end")
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
     parser.add_argument(
@@ -54,6 +57,7 @@ def _train(args: argparse.Namespace) -> None:
     run = PortableRun(
         args.step,
         workdir=args.workdir,
+        data=args.data,
         steps_per_call=args.steps_per_call,
         checkpoint_every=args.checkpoint_every,
     )

@@ -177,6 +177,27 @@ def test_a_loss_that_is_not_finite_stops_the_run(step, run_step, tmp_path):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_steps_share_the_data_of_a_folder(trained, step, run_step, tmp_path):
+    other, data, run = (tmp_path / name for name in ("step", "data", "run"))
+    compile_step(TinyTableJob(), output=other, data=data, workdir=tmp_path / "none")
+    assert not (other / TABLES).exists()
+    done = run_step(other, f"--data={data}", f"--workdir={run}", "--steps=2", "--steps_per_call=2")
+    assert done.returncode == 0, done.stderr
+    (line,) = figures(run)
+    assert line["loss"] == pytest.approx(np.mean(trained[1][:2]), rel=1e-4)
+    done = run_step(other, f"--workdir={run}")
+    assert done.returncode == 1
+    assert str(other / TABLES) in done.stderr.splitlines()[-1]
+
+    tables, index = load_tables(data)
+    save_tables(data, {**tables, "moments": tables["moments"][:, :2]}, index)
+    done = run_step(step, f"--data={data}", f"--workdir={run}")
+    assert done.returncode == 1
+    assert f"{data} holds moments float16 [20, 2, 4, 8]" in done.stderr
+    assert "compiled for moments float16 [20, 4, 4, 8]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_folder_without_a_step_is_one_clear_line(run_step, tmp_path):
     done = run_step(tmp_path, f"--workdir={tmp_path}")
     assert done.returncode == 1

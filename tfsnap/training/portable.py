@@ -97,6 +97,7 @@ def compile_step(
     job: TableJob,
     *,
     output: str | os.PathLike,
+    data: str | os.PathLike | None = None,
     workdir: pathlib.Path,
     half: Sequence[str] = (),
 ) -> Manifest:
@@ -105,6 +106,8 @@ def compile_step(
     Args:
       job: what to train.
       output: the folder; see `tfsnap.training.portable_format` for what it gets.
+      data: the folder for the training data, which steps of other configs may share; None is
+        `output`.
       workdir: the job's run, whose newest checkpoint is the start; without one training starts at
         step 0.
       half: which values are rounded to float16 for the journey: "frozen" for the networks that are
@@ -131,7 +134,9 @@ def compile_step(
     folder = pathlib.Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODULE).write_bytes(lowered.serialize())
-    save_tables(folder, source.tables, source.index)
+    tables = folder if data is None else pathlib.Path(data)
+    tables.mkdir(parents=True, exist_ok=True)
+    save_tables(tables, source.tables, source.index)
     state = {name: variable.numpy() for name, variable in trainer.state.items()}
     parts = {"frozen": ("frozen",), "state": ("model", "ema", "optimizer")}
     c = job.training

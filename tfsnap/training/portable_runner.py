@@ -18,7 +18,13 @@ import numpy as np
 
 from tfsnap.data.shuffle import rows_of_steps
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
-from tfsnap.training.portable_format import MODULE, Manifest, load_state, load_tables
+from tfsnap.training.portable_format import (
+    MODULE,
+    Argument,
+    Manifest,
+    load_state,
+    load_tables,
+)
 from tfsnap.training.portable_log import Log
 from tfsnap.weights.tensors import (
     WeightFileError,
@@ -42,16 +48,21 @@ class PortableStep:
 
     Args:
       folder: what `tools/compile_step.py` wrote.
+      data: folder of the training data.
       most: the most steps of one call.
 
     Attributes:
       manifest: names, shapes and numbers.
       index: int64 [M], the rows of an epoch.
+
+    Raises:
+      WeightFileError: a file is missing or damaged, or the data is not what the step reads.
     """
 
-    def __init__(self, folder: pathlib.Path, *, most: int):
+    def __init__(self, folder: pathlib.Path, *, data: pathlib.Path, most: int):
         self.manifest = Manifest.load(folder)
-        tables, self.index = load_tables(folder)
+        tables, self.index = load_tables(data)
+        _check_tables(data, tables, self.manifest)
         values = load_state(folder, self.manifest)
         changing = {*self.manifest.results, *(a.name for a in self.manifest.checkpoint)}
         self._initial = {name: value for name, value in values.items() if name in changing}
@@ -106,6 +117,23 @@ class PortableStep:
         return jax.lax.fori_loop(jnp.int32(0), count, one, start)
 
 
+def _check_tables(data: pathlib.Path, tables: Mapping[str, np.ndarray], manifest: Manifest) -> None:
+    wanted = {a.name: a for a in manifest.arguments if a.name.startswith("tables/")}
+    found = {
+        f"tables/{name}": Argument(f"tables/{name}", str(table.dtype), table.shape)
+        for name, table in tables.items()
+    }
+    if found != wanted:
+        seen, asked = (
+            ", ".join(f"{a.name.removeprefix('tables/')} {a.dtype} {list(a.shape)}" for a in each)
+            for each in (found.values(), wanted.values())
+        )
+        raise WeightFileError(
+            f"{data} holds {seen}, and the step was compiled for {asked}: give the data that "
+            "tools/compile_step.py wrote with it"
+        )
+
+
 def _exported(module: bytes, manifest: Manifest) -> jax.export.Exported:
     """Makes a StableHLO module callable from JAX: put in the place of one that JAX exported."""
     arguments = {a.name: jax.ShapeDtypeStruct(a.shape, a.dtype) for a in manifest.arguments}
@@ -138,6 +166,7 @@ class PortableRun:
 
     Args:
       folder: what `tools/compile_step.py` wrote.
+      data: folder of the training data; by default `folder`.
       workdir: gets `checkpoints/` and `figures.jsonl`, and at the end `weights.safetensors`.
       steps_per_call: most steps between two returns to Python; by default 1 on a CPU, and elsewhere
         those between two log lines.
@@ -152,6 +181,7 @@ class PortableRun:
         folder: pathlib.Path,
         *,
         workdir: pathlib.Path,
+        data: pathlib.Path | None = None,
         steps_per_call: int | None = None,
         checkpoint_every: int | None = None,
     ):
@@ -162,7 +192,7 @@ class PortableRun:
         every = m.checkpoint_every if checkpoint_every is None else checkpoint_every
         self._checkpoint_every = every or m.steps
         self._checkpoints = CheckpointFolder(workdir / CHECKPOINTS, m.keep_checkpoints)
-        self._step = PortableStep(folder, most=self._per_call)
+        self._step = PortableStep(folder, data=data or folder, most=self._per_call)
         self.done, found = self._checkpoints.newest({a.name: a.shape for a in m.checkpoint})
         self.done = self.done or m.first_step
         self._state = self._step.initial_state({name: t.read() for name, t in found.items()})
