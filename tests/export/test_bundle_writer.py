@@ -9,7 +9,6 @@ from PIL import Image
 
 from tfsnap.export import bundle_writer
 from tfsnap.export.bundle_writer import write_bundle
-from tfsnap.export.delegate import check_on_gpu
 from tfsnap.export.keras_components import keras_pipeline, settings_of
 from tfsnap.export.parity import ParityError, psnr_db
 from tfsnap.runtime.bundle import Bundle
@@ -68,20 +67,6 @@ def test_a_bundle_with_an_encoder_starts_from_a_picture(latent_diffusion, bundle
 def test_a_bundle_without_an_encoder_says_so(bundles):
     with pytest.raises(RequestError, match="This bundle has no encoder, .* with --encoder"):
         TextToImage(bundles["int8"])(PROMPT, image=Image.new("RGB", (24, 16)))
-
-
-@pytest.mark.parametrize("component", ["text_encoder", "unet", "decoder", "encoder"])
-def test_fp16_components_run_whole_on_the_gpu(bundles, component):
-    bundle = Bundle.open(bundles["fp16"])
-    rng = np.random.default_rng(0)
-    inputs = {
-        tensor.name: rng.integers(0, 49408, tensor.shape).astype(np.int32)
-        if tensor.dtype == "int32"
-        else rng.standard_normal(tensor.shape).astype(np.float32)
-        for tensor in bundle.component(component).inputs
-    }
-    report = check_on_gpu(bundle.model(component), inputs)
-    assert report.passed, report
 
 
 def test_goldens_are_what_the_bundle_generates(bundles):

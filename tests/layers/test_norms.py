@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tfsnap.layers.norms import GroupNorm, LayerNorm
+from tfsnap.layers.norms import GroupNorm, LayerNorm, standardised
 
 
 def randomised(layer, shape):
@@ -34,3 +34,40 @@ def test_layer_norm_equals_keras():
 def test_group_norm_names_channels_that_do_not_split():
     with pytest.raises(ValueError, match="9 channels do not split in 2 groups"):
         GroupNorm(2)(tf.zeros([1, 2, 2, 9]))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-4, 1e-2, 1.0, 500.0])
+def test_standardising_is_the_formula_at_every_scale(scale):
+    x = scale * np.random.default_rng(0).normal(0.3, 1.0, [2, 24, 4, 6])
+    centred = x - x.mean((1, 3), keepdims=True)
+    expected = centred / np.sqrt(np.mean(centred**2, (1, 3), keepdims=True) + 1e-5)
+    found = standardised(tf.constant(x, tf.float32), axes=[1, 3], epsilon=1e-5)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0, 500.0])
+def test_standardising_holds_in_half_precision(scale):
+    """Operation by operation, every intermediate value rounded to float16."""
+    x = (scale * np.random.default_rng(0).normal(0.3, 1.0, [1, 64, 4, 6])).astype(np.float16)
+    exact = standardised(tf.constant(x, tf.float64), axes=[1, 3], epsilon=1e-5)
+    half = standardised(tf.constant(x), axes=[1, 3], epsilon=1e-5)
+    np.testing.assert_allclose(half, exact, atol=2e-2)
+
+
+def test_the_divisor_that_keeps_squares_small_has_no_gradient():
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(0.3, 1.0, [2, 5, 8]), tf.float64)
+    direction = tf.constant(rng.normal(size=[2, 5, 8]))
+
+    def plain(value):
+        centred = value - tf.reduce_mean(value, -1, keepdims=True)
+        return centred * tf.math.rsqrt(tf.reduce_mean(centred**2, -1, keepdims=True) + 1e-3)
+
+    def gradient(function):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(function(x) * direction)
+        return tape.gradient(loss, x)
+
+    ours = gradient(lambda value: standardised(value, axes=[-1], epsilon=1e-3))
+    np.testing.assert_allclose(ours, gradient(plain), atol=1e-12)

@@ -20,10 +20,16 @@ from tfsnap.export import software_gpu as vulkan
 from tfsnap.runtime.apart import run_apart
 
 TOLERANCE = 2e-4
+# In half precision every intermediate value is rounded to 11 bits, a part in 2,048.
+HALF_TOLERANCE = 2e-2
 _SCRIPT = Path(__file__).with_name("delegate_process.py")
 _UNSUPPORTED = re.compile(r"not supported by GPU delegate")
 _END_OF_LIST = re.compile(r"will run on the CPU")
 _WITHOUT_REASON = re.compile(r"^\w+:$")  # Operations beside the refused one, such as "DEQUANTIZE:".
+# lavapipe compiles a shader when it first runs. On a busy machine the accelerator gives up waiting;
+# what was compiled by then is kept, so that another attempt gets further.
+_GAVE_UP = "Failed to lock custom tensor buffer"
+_ATTEMPTS = 5
 _ERROR = re.compile(r"Validation error|not supported by GPU delegate|^ERROR\b|^[EF]\d{4} ")
 
 
@@ -66,19 +72,23 @@ def check_on_gpu(
     tflite_path: str | Path,
     inputs: Mapping[str, np.ndarray],
     *,
-    tolerance: float = TOLERANCE,
+    half: bool = False,
+    tolerance: float | None = None,
     timeout: float = 900.0,
     gpu: vulkan.SoftwareGpu | None = None,
 ) -> DelegateReport:
-    """Compiles and runs a model on the software GPU and compares it with the CPU.
+    """Compiles and runs a model on a software GPU and compares it with the CPU.
 
     One process a model: the accelerator shares none with TensorFlow, and may crash. It computes in
-    float32, so that the comparison is about the graph and not about half precision.
+    float32, so that the comparison is about the graph and not about half precision, unless `half`
+    asks for what phones do.
 
     Args:
       tflite_path: the model, with one signature.
       inputs: arrays by the signature's input names, of exactly its shapes and types.
-      tolerance: the error that is accepted, as a fraction of an output's range.
+      half: compute in half precision, on lavapipe instead of SwiftShader.
+      tolerance: the error that is accepted, as a fraction of an output's range; by default
+        `TOLERANCE`, or `HALF_TOLERANCE` in half precision.
       timeout: seconds after which the process is ended.
       gpu: the software GPU; found, or fetched on first use, by default.
 
@@ -98,44 +108,52 @@ def check_on_gpu(
     """
     if not Path(tflite_path).is_file():
         raise FileNotFoundError(f"there is no model at {tflite_path}")
-    gpu = gpu or vulkan.software_gpu()
+    gpu = gpu or (vulkan.half_precision_gpu() if half else vulkan.software_gpu())
+    if tolerance is None:
+        tolerance = HALF_TOLERANCE if half else TOLERANCE
     with tempfile.TemporaryDirectory() as scratch:
         arrays = Path(scratch) / "inputs.npz"
         np.savez(arrays, **inputs)
-        result = _run(Path(tflite_path), arrays, gpu=gpu, timeout=timeout)
-    return _report(result, tflite_path=Path(tflite_path), tolerance=tolerance)
+        precision = "float16" if half else "float32"
+        command = (_SCRIPT, tflite_path, arrays, precision)
+        result = _run(command, environment=gpu.environment(), timeout=timeout)
+    report = _report(result, tflite_path=Path(tflite_path), adapter=gpu.adapter)
+    return dataclasses.replace(report, tolerance=tolerance)
 
 
 def _run(
-    tflite_path: Path, arrays: Path, *, gpu: vulkan.SoftwareGpu, timeout: float
+    command: tuple[Path | str, ...], *, environment: Mapping[str, str], timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    environment = gpu.environment()
     try:
-        return run_apart(_SCRIPT, tflite_path, arrays, environment=environment, timeout=timeout)
+        for _ in range(_ATTEMPTS):
+            result = run_apart(*command, environment=environment, timeout=timeout)
+            if _GAVE_UP not in result.stdout:
+                break
+        return result
     except subprocess.TimeoutExpired:
         raise RuntimeError(
-            f"{tflite_path}: no result on the software GPU after {timeout:.0f} s; "
+            f"{command[1]}: no result on the software GPU after {timeout:.0f} s; "
             "a larger `timeout` may help"
         ) from None
 
 
 def _report(
-    result: subprocess.CompletedProcess[str], *, tflite_path: Path, tolerance: float
+    result: subprocess.CompletedProcess[str], *, tflite_path: Path, adapter: str
 ) -> DelegateReport:
     """Reads the verdict and the log of a finished process."""
     verdict = json.loads(result.stdout.splitlines()[-1]) if result.returncode == 0 else None
     if verdict and "unusable" in verdict:
         raise ValueError(f"{tflite_path}: {verdict['unusable']}")
-    if "Selected adapter: SwiftShader" not in result.stderr:
+    if f"Selected adapter: {adapter}" not in result.stderr:
         log = [line for line in result.stderr.splitlines() if not line.startswith("INFO")]
         raise RuntimeError(f"{tflite_path} never reached the software GPU: {' '.join(log[-3:])}")
     complaints = log_errors(result.stderr)
     if verdict is None:
         died = f"the accelerator's process ended with code {result.returncode}"
-        return DelegateReport(False, math.inf, [*complaints, died], tolerance)
+        return DelegateReport(False, math.inf, [*complaints, died])
     if not verdict["whole"]:
-        return DelegateReport(False, math.inf, complaints or [verdict["reason"]], tolerance)
-    return DelegateReport(True, max(verdict["errors"].values()), complaints, tolerance)
+        return DelegateReport(False, math.inf, complaints or [verdict["reason"]])
+    return DelegateReport(True, max(verdict["errors"].values()), complaints)
 
 
 def log_errors(log: str) -> list[str]:

@@ -18,15 +18,14 @@ from ai_edge_litert.compiled_model import (
 )
 
 CPU = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=CpuOptions(num_threads=1))
-# Without the CPU as a second choice, a model that is not wholly delegated fails to compile.
-GPU = Options(
-    hardware_accelerators=HardwareAccelerator.GPU, gpu_options=GpuOptions(enforce_f32=True)
-)
 
 
 def main() -> None:
-    """Reads the model and the inputs named on the command line and prints the verdict as JSON."""
-    model_path, inputs_path = sys.argv[1:]
+    """Reads what the command line names and prints the verdict as JSON.
+
+    The arguments are the model, the inputs and the precision of the GPU: float32 or float16.
+    """
+    model_path, inputs_path, precision = sys.argv[1:]
     with np.load(inputs_path) as archive:
         inputs = dict(archive)
     try:
@@ -35,16 +34,26 @@ def main() -> None:
     except (RuntimeError, ValueError) as error:
         verdict = {"unusable": str(error).splitlines()[-1].strip("└ ")}
     else:
-        verdict = compare(model_path, inputs, expected)
+        verdict = compare(model_path, inputs, expected, options=gpu_options(precision))
     print("\n" + json.dumps(verdict))
 
 
+def gpu_options(precision: str) -> Options:
+    """Returns options without the CPU: a model that is not wholly delegated fails to compile."""
+    precise = GpuOptions(enforce_f32=precision == "float32")
+    return Options(hardware_accelerators=HardwareAccelerator.GPU, gpu_options=precise)
+
+
 def compare(
-    model_path: str, inputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]
+    model_path: str,
+    inputs: dict[str, np.ndarray],
+    expected: dict[str, np.ndarray],
+    *,
+    options: Options,
 ) -> dict[str, object]:
     """Runs the model on the GPU and measures its distance from the CPU's outputs."""
     try:
-        model = CompiledModel.from_file(model_path, options=GPU)
+        model = CompiledModel.from_file(model_path, options=options)
         outputs = evaluate(model, inputs)
     except RuntimeError as error:
         return {"whole": False, "reason": str(error).splitlines()[-1].strip("└ ")}

@@ -1,9 +1,37 @@
-"""Group and layer normalisation in forms that GPU delegates take whole."""
+"""Group and layer normalisation in forms that GPU delegates take whole, in half precision too."""
 
 from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
+
+
+def standardised(x: tf.Tensor, *, axes: list[int], epsilon: float) -> tf.Tensor:
+    """Returns (x - mean) / sqrt(variance + epsilon), with no value that half precision cannot hold.
+
+    The square of a deviation beyond 255 passes float16's 65,504, so deviations are divided by their
+    largest first, and epsilon by its square. In exact arithmetic the divisor s cancels,
+
+        c / sqrt(mean(c^2) + epsilon) = (c/s) / sqrt(mean((c/s)^2) + epsilon / s^2),
+
+    and so does its gradient. A constant divisor would do for large values, but would let the
+    squares of small ones, and epsilon, vanish.
+
+    Args:
+      x: float, of any shape, with deviations from its mean of up to 65,504.
+      axes: what mean and variance are taken over.
+      epsilon: added to the variance.
+
+    Returns:
+      float, the shape of `x`.
+    """
+    centred = x - tf.reduce_mean(x, axis=axes, keepdims=True)
+    floor = epsilon**0.5  # What makes epsilon / s^2 at most 1 where all values are alike.
+    largest = tf.reduce_max(tf.abs(centred), axis=axes, keepdims=True) + floor
+    inverse = 1.0 / tf.stop_gradient(largest)
+    scaled = centred * inverse
+    variance = tf.reduce_mean(tf.square(scaled), axis=axes, keepdims=True)
+    return scaled * tf.math.rsqrt(variance + tf.square(floor * inverse))
 
 
 class GroupNorm(keras.layers.Layer):
@@ -43,9 +71,7 @@ class GroupNorm(keras.layers.Layer):
         _, height, width, channels = x.shape
         grouped = [-1, height * width, self.groups, channels // self.groups]
         g = tf.reshape(x, grouped)  # [B, H*W, G, C/G]
-        centred = g - tf.reduce_mean(g, axis=[1, 3], keepdims=True)
-        variance = tf.reduce_mean(tf.square(centred), axis=[1, 3], keepdims=True)
-        normal = centred * tf.math.rsqrt(variance + self.epsilon)
+        normal = standardised(g, axes=[1, 3], epsilon=self.epsilon)
         y = tf.reshape(normal, [-1, height, width, channels])  # [B, H, W, C]
         return y * self.gamma + self.beta
 
@@ -77,9 +103,7 @@ class LayerNorm(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Normalises `x`."""
-        centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-        variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
-        return centred * tf.math.rsqrt(variance + self.epsilon) * self.gamma + self.beta
+        return standardised(x, axes=[-1], epsilon=self.epsilon) * self.gamma + self.beta
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
