@@ -1,0 +1,58 @@
+"""tools/check_delegate.py as a user types it."""
+
+import json
+
+import pytest
+
+from tests.export.rules.violations import GPU, fp16
+from tests.tools.programs import run
+from tests.tools.refusals import refusal
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    (broadcast,) = [case for case in GPU if case.rule == "broadcast-to"]
+    (folder / "bad.tflite").write_bytes(broadcast.model())
+    (folder / "good.tflite").write_bytes(fp16(lambda a: a * 2.0, (1, 4, 4, 8)))
+    (folder / "short.tflite").write_bytes(broadcast.model()[:600])
+    (folder / "text.tflite").write_text("an apple")
+    return folder
+
+
+def test_a_failing_model_is_told_with_rule_layer_and_shapes(models, tmp_path):
+    report = tmp_path / "report.json"
+    result = run("check_delegate", f"{models}/bad.tflite", "--target=gpu", f"--json={report}")
+    assert result.returncode == 1
+    assert "bad: 3 operators on gpu: FAILS, 1 would not run there" in result.stdout
+    assert "rejected broadcast-to: GPU delegates have no BROADCAST_TO" in result.stdout
+    assert "BROADCAST_TO" in result.stdout and "float32[1, 4, 4, 16]" in result.stdout
+    (model,) = json.loads(report.read_text())
+    (finding,) = model["findings"]
+    assert model["passed"] is False
+    assert (finding["rule"], finding["builtin"]) == ("broadcast-to", "BROADCAST_TO")
+    assert finding["operator"] < model["operators"] and finding["layer"]
+
+
+def test_a_model_that_passes_is_told_so(models):
+    result = run("check_delegate", f"{models}/good.tflite", "--target=gpu", "--gpu=adreno-740")
+    assert (result.returncode, result.stdout) == (0, "good: 2 operators on gpu: passes\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{models}/text.tflite", "--target=gpu"], "text is no TFLite model: bytes 5 to 8 are"),
+        (["{models}/short.tflite", "--target=gpu"], "short is damaged or cut short"),
+        (["{models}/none.tflite", "--target=gpu"], "there is no model at"),
+        (["{models}", "--target=gpu"], "manifest.json"),
+        (["{models}/good.tflite", "--target=gpu", "--gpu=voodoo"], "GPU class is 'voodoo'"),
+        (
+            ["{models}/good.tflite", "--target=gpu", "--ranges={models}/text.tflite"],
+            "holds no recorded ranges",
+        ),
+    ],
+)
+def test_what_cannot_be_checked_is_one_line(models, arguments, message):
+    told = refusal("check_delegate", *(argument.format(models=models) for argument in arguments))
+    assert told.startswith("check_delegate: ") and message in told

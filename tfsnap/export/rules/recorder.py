@@ -1,0 +1,87 @@
+"""Records how far every tensor of a model reaches, on the CPU, in float32."""
+
+import pathlib
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from tfsnap.export.rules.ranges import Ranges
+from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.components import TFLiteComponents
+from tfsnap.runtime.interpreter import Network, find_backend
+from tfsnap.runtime.manifest import COMPONENTS
+from tfsnap.runtime.pipeline import Pipeline
+
+
+class RecordingNetwork(Network):
+    """A TFLite network that keeps every tensor's range.
+
+    All activations are in memory at once, and the interpreter's own kernels run, because a delegate
+    would hide what it computes.
+
+    Args:
+      model: path or content of the file.
+      threads: number of threads that it may use.
+
+    Attributes:
+      ranges: least and largest value of every float tensor by its name, over all calls.
+
+    Raises:
+      ValueError: the file is no TFLite model.
+
+    Example:
+      >>> network = RecordingNetwork(pathlib.Path("unet.tflite"))
+      >>> network(latent=z, time_features=t, context=c)
+      >>> network.ranges["conv_in/BiasAdd"]
+      (-3.1, 2.8)
+    """
+
+    def __init__(self, model: pathlib.Path | bytes, *, threads: int = 2):
+        kind = "model_content" if isinstance(model, bytes) else "model_path"
+        interpreter = Interpreter(
+            **{kind: model if isinstance(model, bytes) else str(model)},
+            num_threads=threads,
+            experimental_preserve_all_tensors=True,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        interpreter.allocate_tensors()
+        super().__init__(interpreter, find_backend("ai_edge_litert"))
+        floats = (d for d in interpreter.get_tensor_details() if d["dtype"] == np.float32)
+        self._floats = {detail["name"]: detail["index"] for detail in floats if detail["name"]}
+        self.ranges: dict[str, tuple[float, float]] = {}
+
+    def invoke(self) -> None:
+        """Evaluates the network and widens `ranges`."""
+        super().invoke()
+        for name, index in self._floats.items():
+            try:
+                values = self._interpreter.get_tensor(index)
+            except ValueError:  # No operator computes it.
+                continue
+            if values.size:
+                self._widen(name, values)
+
+    def _widen(self, name: str, values: np.ndarray) -> None:
+        # numpy's minimum passes NaN on, so that a network that overflows says so.
+        least, most = self.ranges.get(name, (np.inf, -np.inf))
+        least, most = np.minimum(least, values.min()), np.maximum(most, values.max())
+        self.ranges[name] = (float(least), float(most))
+
+
+def record_bundle(bundle: Bundle) -> dict[str, Ranges]:
+    """Draws the picture of the bundle's goldens and records the ranges on the way.
+
+    Args:
+      bundle: the bundle.
+
+    Returns:
+      Ranges by component: text encoder, UNet and decoder.
+    """
+    networks = {name: RecordingNetwork(bundle.model(name)) for name in COMPONENTS}
+    components = TFLiteComponents(**networks)
+    pipeline = Pipeline(components, tokenizer=bundle.tokenizer(), settings=bundle.manifest)
+    goldens = bundle.manifest.goldens
+    pipeline.generate(
+        [goldens.prompt], steps=goldens.steps, guidance=goldens.guidance, seed=goldens.seed
+    )
+    return {name: network.ranges for name, network in networks.items()}

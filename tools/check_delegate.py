@@ -1,0 +1,76 @@
+"""Tells from a TFLite file whether a delegate would run it whole, and right.
+
+    tools/check_delegate.py runs/emoji/fp16 --target=gpu
+    tools/check_delegate.py unet.tflite --target=gpu_classic --gpu=adreno-740 --json=report.json
+    tools/check_delegate.py runs/emoji/fp16 --target=gpu --record=ranges.json
+
+The model is a bundle, all of whose networks are checked, or one TFLite file. --gpu also compares
+the tensors with the images and buffers of a family of GPUs. --record draws the bundle's own picture
+on the CPU, keeps how far every tensor reaches, and looks for what would overflow half precision;
+--ranges takes such a file. The exit status is 1 where a model fails. docs/delegates.md has the
+rules.
+"""
+
+import pathlib
+import sys
+
+from absl import app, flags
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.config import write_json
+from tfsnap.export.rules.checker import Verdict, check_model, models_of
+from tfsnap.export.rules.limits import GPU_CLASSES, find_gpu_class
+from tfsnap.export.rules.ranges import Ranges, load_ranges
+from tfsnap.export.rules.recorder import record_bundle
+from tfsnap.export.rules.report import table, to_json
+from tfsnap.export.rules.targets import TARGETS
+from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.errors import TfsnapError
+
+_TARGET = flags.DEFINE_enum("target", None, list(TARGETS), "The delegate.")
+_GPU = flags.DEFINE_string("gpu", None, f"A family of GPUs: {', '.join(GPU_CLASSES)}.")
+_RANGES = flags.DEFINE_string("ranges", None, "Recorded ranges, .json or .npz.")
+_RECORD = flags.DEFINE_string("record", None, "Record ranges, and keep them in this JSON file.")
+_JSON = flags.DEFINE_string("json", None, "Also write every finding to this file.")
+
+
+def recorded(model: str) -> dict[str, Ranges]:
+    """Ranges by network, as far as the flags ask for any."""
+    if _RECORD.value:
+        ranges = record_bundle(Bundle.open(model))
+        write_json(pathlib.Path(_RECORD.value), ranges)
+        return ranges
+    return load_ranges(_RANGES.value) if _RANGES.value else {}
+
+
+def verdicts(model: str) -> list[Verdict]:
+    """Checks every network."""
+    gpu = find_gpu_class(_GPU.value) if _GPU.value else None
+    networks = models_of(model)
+    ranges = recorded(model)
+    target = TARGETS[_TARGET.value]
+    return [
+        check_model(network, target, name=name, gpu=gpu, ranges=ranges.get(name))
+        for name, network in networks.items()
+    ]
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) != 2:
+        raise app.UsageError("give one bundle or TFLite file")
+    try:
+        found = verdicts(argv[1])
+        if _JSON.value:
+            write_json(pathlib.Path(_JSON.value), to_json(found))
+    except (OSError, ValueError, TfsnapError) as error:
+        sys.exit(f"check_delegate: {error}")
+    print(table(found))
+    sys.exit(0 if all(verdict.passed for verdict in found) else 1)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["target"])
+    flags.mark_flags_as_mutual_exclusive(["ranges", "record"])
+    app.run(main)
