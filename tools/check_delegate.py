@@ -50,6 +50,8 @@ def verdicts(model: str) -> list[Verdict]:
     gpu = find_gpu_class(_GPU.value) if _GPU.value else None
     networks = models_of(model)
     ranges = recorded(model)
+    if ranges and not set(ranges) & set(networks):
+        raise ValueError(f"{_RANGES.value} is about {', '.join(ranges)}, not {', '.join(networks)}")
     target = TARGETS[_TARGET.value]
     return [
         check_model(network, target, name=name, gpu=gpu, ranges=ranges.get(name))

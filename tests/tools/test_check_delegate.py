@@ -17,6 +17,7 @@ def models(tmp_path_factory):
     (folder / "good.tflite").write_bytes(fp16(lambda a: a * 2.0, (1, 4, 4, 8)))
     (folder / "short.tflite").write_bytes(broadcast.model()[:600])
     (folder / "text.tflite").write_text("an apple")
+    (folder / "other.json").write_text('{"unet": {"a": [0, 1]}}')
     return folder
 
 
@@ -50,6 +51,10 @@ def test_a_model_that_passes_is_told_so(models):
         (
             ["{models}/good.tflite", "--target=gpu", "--ranges={models}/text.tflite"],
             "holds no recorded ranges",
+        ),
+        (
+            ["{models}/good.tflite", "--target=gpu", "--ranges={models}/other.json"],
+            "is about unet, not good",
         ),
     ],
 )

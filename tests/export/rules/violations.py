@@ -78,6 +78,14 @@ def later_version(function, *shapes):
     return edited(fp16(function, *shapes), edit)
 
 
+def int8_right(function, *shapes):
+    def edit(model):
+        (product,) = model.subgraphs[0].operators
+        model.subgraphs[0].tensors[product.inputs[1]].type = schema.TensorType.INT8
+
+    return edited(fp16(function, *shapes), edit)
+
+
 @dataclasses.dataclass(frozen=True)
 class Violation:
     """A model, and the rule and operator that are to be found in it."""
@@ -175,6 +183,7 @@ OTHERS = [
         lambda a: tf.gather(a, tf.reshape(tf.cast(a[:, :2, :3], tf.int32), [-1]), axis=1), (ROWS,),
     ),
     Violation("mixed-rank", "gpu_classic", "ADD", tf.add, (ROWS, (8, 16))),
+    Violation("mixed-rank", "gpu_classic", "MUL", lambda a: a * normal(8, 16), (ROWS,)),
     Violation("outer-product", "gpu_classic", "MUL", tf.multiply, ((1, 4, 1, 8), (1, 1, 4, 8))),
     Violation(
         "batch-matmul-right", "gpu_classic", "BATCH_MATMUL",
@@ -215,6 +224,7 @@ OTHERS = [
     Violation(
         "batch-matmul-unequal", "nnapi", "BATCH_MATMUL", tf.matmul, ((4, 8, 8), (1, 8, 8)),
     ),
+    Violation("hybrid", "nnapi", "BATCH_MATMUL", tf.matmul, ((4, 8, 8), (4, 8, 8)), int8_right),
     Violation("operator", "nnapi", "GELU", lambda a: tf.nn.gelu(a, approximate=True), (MAP,)),
 ]  # fmt: skip
 CLEAN = [

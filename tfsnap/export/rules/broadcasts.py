@@ -16,7 +16,7 @@ _ARITHMETIC = ("ADD", "DIV", "MAXIMUM", "MINIMUM", "MUL", "POW", "SQUARED_DIFFER
 def _mixed(operator: Operator) -> str | None:
     """The forms that the classic delegate takes are those of `gpu_compatibility.cc`."""
     short, long = sorted((t.shape for t in operator.operands), key=len)
-    if len(short) == len(long) or len(short) < 2 or any(t.constant for t in operator.operands):
+    if len(short) == len(long) or len(short) < 2:
         return None
     pixels = len(long) == 4 and len(short) == 3 and long[0] == 1
     one = len(long) == 4 and long[0] == 1 and short == (1, 1)
