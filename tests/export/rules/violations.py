@@ -231,6 +231,7 @@ CLEAN = [
     lambda a: tf.gather(a, indices(6), axis=1) * 2.0,
     lambda a: a[:, ::2] * 2.0,
     lambda a: a + normal(8, 16),
+    lambda a: tf.reshape(a, [2, 2, 2, 16]) + normal(2, 2, 2, 16),
     lambda a: tf.nn.conv2d(a[:, :, tf.newaxis], normal(3, 1, 4, 16), 1, "SAME"),
     lambda a: tf.matmul(a, tf.nn.relu(a), transpose_b=True),
 ]

@@ -13,7 +13,6 @@ _IDENTIFIER = b"TFL3"
 _SMALL = 64  # Elements. Axes and strides are read, weights are not.
 # Options that rules ask for, by the flatbuffer's names.
 _FIELDS = {
-    "BATCH_MATMUL": ("AdjX", "AdjY"),
     "CONCATENATION": ("Axis",),
     "SOFTMAX": ("Beta",),
     "STRIDED_SLICE": ("EllipsisMask", "NewAxisMask", "ShrinkAxisMask"),
@@ -109,22 +108,9 @@ class Operator:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """One subgraph.
-
-    Attributes:
-      operators: in the order of execution.
-      inputs: what a caller sets.
-      outputs: what a caller reads.
-    """
+    """One subgraph: its operators in the order of execution."""
 
     operators: tuple[Operator, ...]
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    def activations(self) -> set[Tensor]:
-        """Returns all tensors that are computed or set, not constant."""
-        tensors = {tensor for operator in self.operators for tensor in operator.tensors}
-        return {tensor for tensor in tensors if not tensor.constant}
 
 
 def read_graphs(model: Path | bytes, *, name: str) -> list[Graph]:
@@ -170,13 +156,8 @@ class _Reader:
         self._tensors = [self._tensor(i) for i in range(subgraph.TensorsLength())]
 
     def graph(self) -> Graph:
-        graph = self._subgraph
-        operators = tuple(self._operator(i) for i in range(graph.OperatorsLength()))
-        return Graph(
-            operators,
-            inputs=tuple(self._tensors[graph.Inputs(i)] for i in range(graph.InputsLength())),
-            outputs=tuple(self._tensors[graph.Outputs(i)] for i in range(graph.OutputsLength())),
-        )
+        count = self._subgraph.OperatorsLength()
+        return Graph(tuple(self._operator(i) for i in range(count)))
 
     def _tensor(self, index: int) -> Tensor:
         raw = self._subgraph.Tensors(index)
