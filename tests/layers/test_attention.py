@@ -2,6 +2,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from tfsnap.layers import attention
 from tfsnap.layers.attention import Attention, GegluFeedForward, SpatialTransformer
 
 
@@ -31,6 +32,23 @@ def test_attention_equals_keras_multi_head_attention():
         theirs(x, context, attention_mask=tf.constant(allowed)),
         atol=1e-4,
     )
+
+
+def test_queries_in_parts_give_the_same_with_fewer_scores(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.standard_normal([2, 12, 6]), tf.float32)
+    layer = Attention(6, heads=2)
+    expected = layer(x)
+
+    def largest(function):  # Of all tensors of the graph, in elements of an example.
+        graph = tf.function(function).get_concrete_function(x).graph
+        shapes = [out.shape for op in graph.get_operations() for out in op.outputs]
+        return max(np.prod(shape[1:]) for shape in shapes if shape.rank == 4)
+
+    assert largest(layer.call) == 2 * 12 * 12
+    monkeypatch.setattr(attention, "MOST_SCORES", 2 * 12 * 5)  # 5 of 12 queries: thirds are whole.
+    np.testing.assert_allclose(layer(x), expected, atol=1e-6)
+    assert largest(layer.call) == 2 * 12 * 4
 
 
 def test_geglu_gates_by_the_second_half():
