@@ -167,7 +167,11 @@ class SpatialTransformer(keras.layers.Layer):
         h += self.cross_attention(self.norm2(h), context=context)
         h += self.feed_forward(self.norm3(h))
         h = tf.reshape(h, [-1, height, width, channels])  # [B, H, W, C]
-        return x + self.proj_out(h)
+        return self.bypass(x) + self.proj_out(h)
+
+    def bypass(self, x: tf.Tensor) -> tf.Tensor:
+        """What is left of the block without its residual branch."""
+        return x
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

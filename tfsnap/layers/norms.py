@@ -1,16 +1,21 @@
 """Group and layer normalisation in forms that GPU delegates take whole, in half precision too."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
+# Reduces a tensor over what is normalised together, with `tf.reduce_mean` or `tf.reduce_max`; the
+# result is broadcastable to the tensor.
+Over = Callable[[Callable[..., tf.Tensor], tf.Tensor], tf.Tensor]
 
-def standardised(x: tf.Tensor, *, axes: list[int], epsilon: float) -> tf.Tensor:
-    """Returns (x - mean) / sqrt(variance + epsilon), with no value that half precision cannot hold.
 
-    The square of a deviation beyond 255 passes float16's 65,504, so deviations are divided by their
-    largest first, and epsilon by its square. In exact arithmetic the divisor s cancels,
+def standardised(x: tf.Tensor, *, over: Over, epsilon: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Two factors of (x - mean) / sqrt(variance + epsilon) that half precision can hold.
+
+    The square of a deviation c beyond 255 passes float16's 65,504, so deviations are divided by
+    their largest, s, first, and epsilon by its square. In exact arithmetic s cancels,
 
         c / sqrt(mean(c^2) + epsilon) = (c/s) / sqrt(mean((c/s)^2) + epsilon / s^2),
 
@@ -19,26 +24,28 @@ def standardised(x: tf.Tensor, *, axes: list[int], epsilon: float) -> tf.Tensor:
 
     Args:
       x: float, of any shape, with deviations from its mean of up to 65,504.
-      axes: what mean and variance are taken over.
+      over: what mean and variance are taken over.
       epsilon: added to the variance.
 
     Returns:
-      float, the shape of `x`.
+      c / s, float, the shape of `x`, and what is left to multiply it with, of the shape that `over`
+      makes: small, so that other small factors may be multiplied with it first.
     """
-    centred = x - tf.reduce_mean(x, axis=axes, keepdims=True)
+    centred = x - over(tf.reduce_mean, x)
     floor = epsilon**0.5  # What makes epsilon / s^2 at most 1 where all values are alike.
-    largest = tf.reduce_max(tf.abs(centred), axis=axes, keepdims=True) + floor
+    largest = over(tf.reduce_max, tf.abs(centred)) + floor
     inverse = 1.0 / tf.stop_gradient(largest)
     scaled = centred * inverse
-    variance = tf.reduce_mean(tf.square(scaled), axis=axes, keepdims=True)
-    return scaled * tf.math.rsqrt(variance + tf.square(floor * inverse))
+    variance = over(tf.reduce_mean, tf.square(scaled))
+    return scaled, tf.math.rsqrt(variance + tf.square(floor * inverse))
 
 
 class GroupNorm(keras.layers.Layer):
     """Group normalisation over space and the channels of a group.
 
-    Keras' own layer reshapes to rank 5, which GPU delegates reject; here the groups are split at
-    rank 4 as [B, H*W, G, C/G] with moments over axes 1 and 3.
+    Keras' own layer reshapes to rank 5, which GPU delegates reject. Here a channel's moments are
+    taken over height and width, which every runtime is fast at, and those of a group are means of
+    its channels', at rank 4 and on C numbers.
 
     Args:
       groups: number of groups; must divide the channels.
@@ -68,12 +75,17 @@ class GroupNorm(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Normalises `x`."""
-        _, height, width, channels = x.shape
-        grouped = [-1, height * width, self.groups, channels // self.groups]
-        g = tf.reshape(x, grouped)  # [B, H*W, G, C/G]
-        normal = standardised(g, axes=[1, 3], epsilon=self.epsilon)
-        y = tf.reshape(normal, [-1, height, width, channels])  # [B, H, W, C]
-        return y * self.gamma + self.beta
+        scaled, factor = standardised(x, over=self._over, epsilon=self.epsilon)
+        return scaled * (factor * self.gamma) + self.beta
+
+    def _over(self, reduce: Callable[..., tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+        """Reduces space and groups, [B, 1, 1, C]: every channel has what its group has."""
+        channels = x.shape[-1]
+        each = channels // self.groups
+        own = reduce(x, axis=[1, 2], keepdims=True)
+        group = reduce(tf.reshape(own, [-1, 1, self.groups, each]), axis=3, keepdims=True)
+        group *= tf.ones([1, 1, self.groups, each], x.dtype)  # Delegates refuse BROADCAST_TO.
+        return tf.reshape(group, [-1, 1, 1, channels])  # [B, G, C/G] to [B, 1, 1, C]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -103,8 +115,13 @@ class LayerNorm(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Normalises `x`."""
-        return standardised(x, axes=[-1], epsilon=self.epsilon) * self.gamma + self.beta
+        scaled, factor = standardised(x, over=_last, epsilon=self.epsilon)
+        return scaled * factor * self.gamma + self.beta
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def _last(reduce: Callable[..., tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    return reduce(x, axis=-1, keepdims=True)
