@@ -33,10 +33,10 @@ $(STAMP): setup.cfg constraints.txt
 	@echo 'Installing the pinned dependencies into $(VENV) (about 1 GB, a minute or more) ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[$(EXTRAS)]'
-	@# Tests read one network of torch-fidelity; the rest of it needs torchvision, whose builds from
-	@# PyPI do not go with PyTorch's build for CPUs.
+	@# Tests read one network of torch-fidelity and one of OpenCLIP; the rest of them needs torchvision,
+	@# whose builds from PyPI do not go with PyTorch's build for CPUs.
 	@case ',$(EXTRAS),' in *,dev,*) $(BIN)/python -m pip install --quiet --no-deps \
-	  --disable-pip-version-check --constraint constraints.txt torch-fidelity;; esac
+	  --disable-pip-version-check --constraint constraints.txt torch-fidelity open_clip_torch;; esac
 	@touch $@
 
 demo: venv

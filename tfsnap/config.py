@@ -358,6 +358,14 @@ class AutoencoderConfig(Config):
         return 2 ** (len(self.channels) - 1)
 
 
+CLIP_ACTIVATIONS = ("quick_gelu", "gelu", "exact_gelu")
+
+
+def _require_activation(config: Config) -> None:
+    known = ", ".join(CLIP_ACTIVATIONS)
+    config._require(config.activation in CLIP_ACTIVATIONS, "activation", f"one of {known}")
+
+
 @dataclasses.dataclass(frozen=True)
 class ClipTextConfig(Config):
     """CLIP's text transformer. Defaults are ViT-L/14's, as in Stable Diffusion v1.5.
@@ -369,7 +377,8 @@ class ClipTextConfig(Config):
       layers: number of transformer blocks.
       heads: attention heads.
       mlp_ratio: width of the MLP over `width`.
-      activation: of the MLP: "quick_gelu", or "gelu" as in Stable Diffusion 2's OpenCLIP encoder.
+      activation: of the MLP: "quick_gelu", or "gelu" as in Stable Diffusion 2's OpenCLIP encoder, in
+        its tanh form; "exact_gelu" is the form that OpenCLIP computes, which no delegate takes.
     """
 
     vocab_size: int = 49408
@@ -377,13 +386,18 @@ class ClipTextConfig(Config):
     width: int = 768
     layers: int = 12
     heads: int = 12
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4
     activation: str = "quick_gelu"
 
     def __post_init__(self) -> None:
-        self._require(self.activation in ("quick_gelu", "gelu"), "activation", "quick_gelu or gelu")
+        _require_activation(self)
         self._require(self.width % self.heads == 0, "width", f"a multiple of heads={self.heads}")
         self._require(self.context_length >= 2, "context_length", "at least 2 (start and end)")
+
+    @property
+    def mlp_width(self) -> int:
+        """Width of the MLP."""
+        return round(self.mlp_ratio * self.width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -396,7 +410,11 @@ class ClipImageConfig(Config):
       width: width of the residual stream.
       layers: number of transformer blocks.
       heads: attention heads.
-      mlp_ratio: width of the MLP over `width`.
+      mlp_ratio: width of the MLP over `width`; ViT-g/14's is 6144 / 1408.
+      activation: of the MLP, as in `ClipTextConfig`.
+      mean: of red, green and blue in [0, 1], what the network takes for zero. The default leaves
+        pictures in [-1, 1] as they are.
+      std: what it takes for one, from there.
     """
 
     resolution: int = 224
@@ -404,13 +422,24 @@ class ClipImageConfig(Config):
     width: int = 1024
     layers: int = 24
     heads: int = 16
-    mlp_ratio: int = 4
+    mlp_ratio: float = 4
+    activation: str = "quick_gelu"
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
+        _require_activation(self)
         self._require(self.width % self.heads == 0, "width", f"a multiple of heads={self.heads}")
         self._require(
             self.resolution % self.patch == 0, "resolution", f"a multiple of patch={self.patch}"
         )
+        self._require(len(self.mean) == 3, "mean", "three numbers")
+        self._require(len(self.std) == 3 and min(self.std) > 0, "std", "three positive numbers")
+
+    @property
+    def mlp_width(self) -> int:
+        """Width of the MLP."""
+        return round(self.mlp_ratio * self.width)
 
 
 @dataclasses.dataclass(frozen=True)

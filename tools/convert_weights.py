@@ -3,11 +3,12 @@
     tools/convert_weights.py --input=stable-diffusion-v1-5 --output=sd15
     tools/convert_weights.py --input=v1-5-pruned.ckpt --output=sd15 --dtype=float16
     tools/convert_weights.py --input=sd15 --output=sd15-hf --output_format=diffusers
+    tools/convert_weights.py --input=clip-vit-large-patch14 --output=clip-l --component=clip
 
 Reads a diffusers folder, the original single file (.safetensors or .ckpt), KerasCV's .h5 files and
-tfsnap's own; writes a folder of tfsnap's files or of diffusers'. No tensor is read before it is
-written, so that memory holds one at a time. The folder appears when everything in it is complete.
-See docs/weights.md.
+tfsnap's own; a CLIP with both towers in a folder of transformers or OpenCLIP. Writes a folder of
+tfsnap's files or of diffusers'. No tensor is read before it is written, so that memory holds one at
+a time. The folder appears when everything in it is complete. See docs/weights.md.
 """
 
 import pathlib
@@ -21,15 +22,16 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.tokenizer import read_vocabulary
 from tfsnap.weights import convert
-from tfsnap.weights.component import AUTOENCODER, NETWORKS, TEXT_ENCODER, UNET
+from tfsnap.weights.component import AUTOENCODER, CLIP, TEXT_ENCODER, UNET
 from tfsnap.weights.lora import merge_lora
 from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 
 _COMPONENTS = {
-    "all": NETWORKS,
+    "all": (),
     "unet": (UNET,),
     "vae": (AUTOENCODER,),
     "text_encoder": (TEXT_ENCODER,),
+    "clip": (CLIP,),
 }
 
 _INPUT = flags.DEFINE_string("input", None, "The file or folder to read.")
@@ -59,7 +61,7 @@ def _convert() -> list[str]:
     layout = _INPUT_FORMAT.value
     if layout == "auto":
         layout = convert.detect_format(_INPUT.value)
-    networks = _COMPONENTS[_COMPONENT.value]
+    networks = _COMPONENTS[_COMPONENT.value] or convert.networks_of(layout)
     components = convert.read(_INPUT.value, layout, networks, prediction=_PREDICTION.value)
     if _LORA.value:
         components = merge_lora(components, _LORA.value, _LORA_SCALE.value)

@@ -21,7 +21,7 @@ def randomised(module, seed=0):
     with torch.no_grad():
         for parameter in module.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim == 1:
+            if parameter.ndim < 2:
                 parameter += 0.1 * noise
             else:
                 fan_in = parameter[0].numel()

@@ -23,7 +23,12 @@ def tanh_gelu(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.gelu(x, approximate=True)
 
 
-_ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": tanh_gelu}
+def exact_gelu(x: tf.Tensor) -> tf.Tensor:
+    """GELU with erf, for networks that only score pictures and are never exported."""
+    return tf.nn.gelu(x, approximate=False)
+
+
+_ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": tanh_gelu, "exact_gelu": exact_gelu}
 
 
 class TransformerBlock(keras.layers.Layer):
@@ -32,8 +37,8 @@ class TransformerBlock(keras.layers.Layer):
     Args:
       width: width of the residual stream.
       heads: attention heads.
-      mlp_ratio: width of the MLP over `width`.
-      activation: of the MLP, "quick_gelu" or "gelu".
+      mlp_width: width of the MLP.
+      activation: of the MLP, see `ClipTextConfig`.
 
     Call args:
       x: float [B, N, width].
@@ -45,22 +50,20 @@ class TransformerBlock(keras.layers.Layer):
         self,
         width: int,
         heads: int,
-        mlp_ratio: int = 4,
+        mlp_width: int,
         activation: str = "quick_gelu",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.width = width
         self.heads = heads
-        self.mlp_ratio = mlp_ratio
+        self.mlp_width = mlp_width
         self.activation = activation
         at = self.name
         self.norm1 = LayerNorm(name=f"{at}.norm1")
         self.attention = Attention(width, heads, qkv_bias=True, name=f"{at}.attention")
         self.norm2 = LayerNorm(name=f"{at}.norm2")
-        self.mlp_up = keras.layers.Dense(
-            mlp_ratio * width, _ACTIVATIONS[activation], name=f"{at}.mlp.up"
-        )
+        self.mlp_up = keras.layers.Dense(mlp_width, _ACTIVATIONS[activation], name=f"{at}.mlp.up")
         self.mlp_down = keras.layers.Dense(width, name=f"{at}.mlp.down")
 
     def call(self, x: tf.Tensor, *, mask: tf.Tensor | None = None) -> tf.Tensor:
@@ -73,7 +76,7 @@ class TransformerBlock(keras.layers.Layer):
         own = {
             "width": self.width,
             "heads": self.heads,
-            "mlp_ratio": self.mlp_ratio,
+            "mlp_width": self.mlp_width,
             "activation": self.activation,
         }
         return {**super().get_config(), **own}
@@ -106,7 +109,7 @@ class TextEncoder(keras.Model):
             TransformerBlock(
                 config.width,
                 config.heads,
-                config.mlp_ratio,
+                config.mlp_width,
                 config.activation,
                 name=f"text.layers.{i}",
             )
@@ -167,20 +170,34 @@ class ImageEncoder(keras.Model):
         )
         self.norm_in = LayerNorm(name="image.norm_in")
         self.blocks = [
-            TransformerBlock(config.width, config.heads, config.mlp_ratio, name=f"image.layers.{i}")
+            TransformerBlock(
+                config.width,
+                config.heads,
+                config.mlp_width,
+                config.activation,
+                name=f"image.layers.{i}",
+            )
             for i in range(config.layers)
         ]
         self.norm_out = LayerNorm(name="image.norm_out")
 
     def call(self, image: tf.Tensor) -> tf.Tensor:
         """Returns the class token, float [B, width], of images, float [B, R, R, 3] in [-1, 1]."""
-        patches = self.patch_embedding(image)
+        patches = self.patch_embedding(self._normalised(image))
         x = tf.reshape(patches, [-1, patches.shape[1] * patches.shape[2], self.config.width])
         first = tf.zeros_like(x[:, :1]) + self.class_embedding  # [B, 1, C]
         x = self.norm_in(tf.concat([first, x], axis=1) + self.position_embedding)  # [B, 1+P, C]
         for block in self.blocks:
             x = block(x)
         return self.norm_out(x[:, 0])
+
+    def _normalised(self, image: tf.Tensor) -> tf.Tensor:
+        """((image + 1) / 2 - mean) / std."""
+        mean, std = (np.array(v) for v in (self.config.mean, self.config.std))
+        scale, shift = 0.5 / std, (0.5 - mean) / std
+        if np.all(scale == 1.0) and np.all(shift == 0.0):
+            return image
+        return image * tf.constant(scale, image.dtype) + tf.constant(shift, image.dtype)
 
 
 class Clip(keras.Model):

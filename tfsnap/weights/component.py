@@ -6,23 +6,26 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tfsnap.config import AutoencoderConfig, ClipTextConfig, Config, UNetConfig
+from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, Config, UNetConfig
 from tfsnap.weights.lazy import LazyTensor
-from tfsnap.weights.names import autoencoder, text_encoder, unet
+from tfsnap.weights.names import autoencoder, clip, text_encoder, unet
 from tfsnap.weights.names.table import Row, match
 from tfsnap.weights.tensors import WeightMismatchError
 
 UNET, AUTOENCODER, TEXT_ENCODER = NETWORKS = ("unet", "autoencoder", "text_encoder")
+CLIP = "clip"  # Both towers, which score pictures; no part of a Stable Diffusion.
 
 CONFIGS: dict[str, type[Config]] = {
     UNET: UNetConfig,
     AUTOENCODER: AutoencoderConfig,
     TEXT_ENCODER: ClipTextConfig,
+    CLIP: ClipConfig,
 }
 _ROWS: dict[str, Callable[[Any], list[Row]]] = {
     UNET: unet.unet_rows,
     AUTOENCODER: autoencoder.autoencoder_rows,
     TEXT_ENCODER: text_encoder.text_encoder_rows,
+    CLIP: clip.clip_rows,
 }
 
 
@@ -31,7 +34,7 @@ class Component:
     """A network's config and tensors, in the layout of tfsnap's store.
 
     Attributes:
-      network: "unet", "autoencoder" or "text_encoder".
+      network: "unet", "autoencoder", "text_encoder" or "clip".
       config: what builds it.
       about: further JSON values of its description, such as the UNet's parametrisation.
       tensors: by address; none is in memory.

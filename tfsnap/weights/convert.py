@@ -9,15 +9,29 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from tfsnap.weights import component as parts
+from tfsnap.weights.clip_folder import (
+    OPEN_CLIP_CONFIG,
+    is_transformers_clip,
+    read_open_clip,
+    read_transformers_clip,
+)
 from tfsnap.weights.clip_vocabulary import Vocabulary
-from tfsnap.weights.component import NETWORKS, Component, Report
+from tfsnap.weights.component import CLIP, NETWORKS, Component, Report
 from tfsnap.weights.diffusers_folder import FOLDERS, read_diffusers, write_diffusers
 from tfsnap.weights.from_keras_cv import read_keras_cv
 from tfsnap.weights.lazy import LazyTensor, open_safetensors, write_safetensors
 from tfsnap.weights.single_file import read_single_file
-from tfsnap.weights.tensors import WeightFileError
+from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 
-DIFFUSERS, LDM, KERAS_CV, TFSNAP = FORMATS = ("diffusers", "ldm", "keras_cv", "tfsnap")
+DIFFUSERS, LDM, KERAS_CV, TFSNAP, TRANSFORMERS, OPEN_CLIP = FORMATS = (
+    "diffusers",
+    "ldm",
+    "keras_cv",
+    "tfsnap",
+    "transformers",
+    "open_clip",
+)
+_CLIP_READERS = {TRANSFORMERS: read_transformers_clip, OPEN_CLIP: read_open_clip}
 _TORCH_ENDINGS = (".ckpt", ".pt", ".pth", ".bin")
 _H5_ENDINGS = (".h5", ".hdf5")
 
@@ -34,6 +48,10 @@ def detect_format(path: str | os.PathLike) -> str:
     if path.is_dir():
         if any((path / folder / "config.json").is_file() for folder in FOLDERS.values()):
             return DIFFUSERS
+        if is_transformers_clip(path):
+            return TRANSFORMERS
+        if (path / OPEN_CLIP_CONFIG).is_file():
+            return OPEN_CLIP
         if any((path / f"{name}.safetensors").is_file() for name in (*NETWORKS, "clip")):
             return TFSNAP
         if any(entry.suffix in _H5_ENDINGS for entry in path.iterdir()):
@@ -46,8 +64,14 @@ def detect_format(path: str | os.PathLike) -> str:
         return TFSNAP if "network" in open_safetensors(path)[1] else LDM
     raise WeightFileError(
         f"{path} is no known layout: neither a folder with unet/config.json (diffusers), with "
-        "unet.safetensors (tfsnap) or with .h5 files (keras_cv), nor a .safetensors or .ckpt file"
+        "unet.safetensors (tfsnap), with .h5 files (keras_cv) or with a CLIP's config.json "
+        "(transformers) or open_clip_config.json, nor a .safetensors or .ckpt file"
     )
+
+
+def networks_of(layout: str) -> tuple[str, ...]:
+    """Everything that a layout holds: a Stable Diffusion, or a CLIP."""
+    return (CLIP,) if layout in _CLIP_READERS else NETWORKS
 
 
 def read(
@@ -70,7 +94,10 @@ def read(
       WeightMismatchError: tensors are missing, unexpected or mis-shaped; lists everything.
     """
     path = pathlib.Path(path)
-    if layout == DIFFUSERS:
+    _require_held(path, layout, networks)
+    if layout in _CLIP_READERS:
+        components = _CLIP_READERS[layout](path)
+    elif layout == DIFFUSERS:
         components = read_diffusers(path, networks)
     elif layout == LDM:
         components = read_single_file(path, networks, prediction)
@@ -86,6 +113,16 @@ def read(
                     "v_prediction" if prediction == "v" else prediction
                 )
     return components
+
+
+def _require_held(path: pathlib.Path, layout: str, networks: Sequence[str]) -> None:
+    held = networks_of(layout) if layout != TFSNAP else (*NETWORKS, CLIP)
+    absent = [network for network in networks if network not in held]
+    if absent:
+        raise WeightFileError(
+            f"{path} ({layout}) holds {' and '.join(held)}; {absent[0]} is asked for "
+            "(--component chooses)"
+        )
 
 
 def read_tfsnap(path: pathlib.Path, networks: Sequence[str]) -> list[Component]:
@@ -174,6 +211,10 @@ def write(
       FileExistsError: there is something at `output`.
       WeightMismatchError: the layout cannot express the networks, or the type their values.
     """
+    if layout == DIFFUSERS and any(part.network == CLIP for part in components):
+        raise WeightMismatchError(
+            "diffusers' layout has no place for a CLIP's image tower; write it as tfsnap"
+        )
     with _new_folder(pathlib.Path(output)) as folder:
         if layout == DIFFUSERS:
             write_diffusers(components, folder, dtype=dtype, vocabulary=vocabulary)

@@ -74,7 +74,8 @@ class UnsupportedConfigError(ValueError):
         self.lines = lines
 
 
-def _require_fixed(values: Json, fixed: Json) -> None:
+def require_fixed(values: Json, fixed: Json) -> None:
+    """Raises `UnsupportedConfigError` for fields that are there and say something else."""
     wrong = [
         f"{key} is {values[key]!r}, only {wanted!r} can be built"
         for key, wanted in fixed.items()
@@ -90,7 +91,7 @@ def unet_from_json(values: Json) -> UNetConfig:
     Raises:
       UnsupportedConfigError: the network cannot be built here.
     """
-    _require_fixed(values, _UNET_FIXED)
+    require_fixed(values, _UNET_FIXED)
     channels = values["block_out_channels"]
     resnets = _each(values.get("layers_per_block", 2), len(channels))
     down = _attention_flags(values["down_block_types"], _DOWN)
@@ -180,7 +181,7 @@ def autoencoder_from_json(values: Json) -> AutoencoderConfig:
     Raises:
       UnsupportedConfigError: the network cannot be built here.
     """
-    _require_fixed(values, _AUTOENCODER_FIXED)
+    require_fixed(values, _AUTOENCODER_FIXED)
     return AutoencoderConfig(
         channels=tuple(values["block_out_channels"]),
         resnets=values.get("layers_per_block", 1),
@@ -216,20 +217,23 @@ def text_encoder_from_json(values: Json) -> ClipTextConfig:
     Raises:
       UnsupportedConfigError: the network cannot be built here.
     """
-    _require_fixed(values, _TEXT_FIXED)
+    require_fixed(values, _TEXT_FIXED)
     width = values.get("hidden_size", 512)
-    ratio, rest = divmod(values.get("intermediate_size", 2048), width)
-    if rest:
-        raise UnsupportedConfigError(["intermediate_size is no multiple of hidden_size"])
     return ClipTextConfig(
         vocab_size=values.get("vocab_size", 49408),
         context_length=values.get("max_position_embeddings", 77),
         width=width,
         layers=values.get("num_hidden_layers", 12),
         heads=values.get("num_attention_heads", 8),
-        mlp_ratio=ratio,
+        mlp_ratio=mlp_ratio(values.get("intermediate_size", 2048), width),
         activation=values.get("hidden_act", "quick_gelu"),
     )
+
+
+def mlp_ratio(mlp_width: int, width: int) -> float:
+    """One width over the other, an int where it is one."""
+    ratio, rest = divmod(mlp_width, width)
+    return mlp_width / width if rest else ratio
 
 
 def text_encoder_to_json(config: ClipTextConfig) -> Json:
@@ -239,9 +243,9 @@ def text_encoder_to_json(config: ClipTextConfig) -> Json:
         "attention_dropout": 0.0,
         "bos_token_id": config.vocab_size - 2,
         "eos_token_id": config.vocab_size - 1,
-        "hidden_act": config.activation,
+        "hidden_act": config.activation.removeprefix("exact_"),
         "hidden_size": config.width,
-        "intermediate_size": config.mlp_ratio * config.width,
+        "intermediate_size": config.mlp_width,
         "layer_norm_eps": 1e-5,
         "max_position_embeddings": config.context_length,
         "model_type": "clip_text_model",
@@ -263,7 +267,7 @@ def scheduler_from_json(values: Json) -> Json:
     Raises:
       UnsupportedConfigError: the schedule is none of ours.
     """
-    _require_fixed(values, {"trained_betas": None, "rescale_betas_zero_snr": False})
+    require_fixed(values, {"trained_betas": None, "rescale_betas_zero_snr": False})
     prediction = values.get("prediction_type", "epsilon")
     kind = values.get("beta_schedule", "linear")
     if prediction not in _PREDICTIONS or kind not in ("scaled_linear", "linear"):

@@ -72,7 +72,7 @@ def read_diffusers(path: pathlib.Path, networks: Sequence[str]) -> list[Componen
         except (KeyError, TypeError, ValueError) as error:
             report.add(f"{FOLDERS[network]}/config.json", getattr(error, "lines", [repr(error)]))
             continue
-        found = _modern(network, open_weights(folder, network))
+        found = _modern(network, open_weights(folder, _STEMS[network], _TORCH_STEMS[network]))
         components.append(
             report.component(network, config, found, name=lambda row: row.diffusers, about=about)
         )
@@ -103,13 +103,17 @@ def _pad_token(folder: pathlib.Path) -> int:
     return _END_OF_TEXT
 
 
-def open_weights(folder: pathlib.Path, network: str) -> dict[str, LazyTensor]:
+def open_weights(folder: pathlib.Path, stem: str, torch_stem: str) -> dict[str, LazyTensor]:
     """Opens a component's weight file, or all its shards.
+
+    Args:
+      folder: where they lie.
+      stem: the name of the .safetensors file, without that ending.
+      torch_stem: that of the .bin file.
 
     Raises:
       WeightFileError: there is none, a shard is missing, or a file is damaged.
     """
-    stem, torch_stem = _STEMS[network], _TORCH_STEMS[network]
     for variant in ("", ".fp16"):
         for ending in (".safetensors", ".bin"):
             base = stem if ending == ".safetensors" else torch_stem

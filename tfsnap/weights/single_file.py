@@ -4,11 +4,8 @@ The file has no configs: the networks are measured from the shapes of their tens
 """
 
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from tfsnap.config import (
     AutoencoderConfig,
@@ -20,6 +17,7 @@ from tfsnap.config import (
 from tfsnap.weights.component import AUTOENCODER, TEXT_ENCODER, UNET, Component, Report
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.names.text_encoder import PREFIX
+from tfsnap.weights.open_clip import text_names
 from tfsnap.weights.open_file import open_file
 from tfsnap.weights.tensors import WeightFileError
 
@@ -32,24 +30,6 @@ _GROUPS = 32  # Of every network in this layout; shapes do not show it.
 _HEADS = 8  # Of Stable Diffusion 1's UNet.
 _HEAD_WIDTH = 64  # Of Stable Diffusion 2's UNet and of every text encoder.
 
-_OPEN_CLIP = {
-    "positional_embedding": "embeddings.position_embedding.weight",
-    "token_embedding.weight": "embeddings.token_embedding.weight",
-    "ln_final.weight": "final_layer_norm.weight",
-    "ln_final.bias": "final_layer_norm.bias",
-}
-_OPEN_CLIP_LAYER = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-    "attn.out_proj": "self_attn.out_proj",
-}
-_UNUSED = {  # Of OpenCLIP: what only contrastive training needs.
-    "text_projection",
-    "logit_scale",
-    "attn_mask",
-}
 Tensors = Mapping[str, LazyTensor]
 
 
@@ -103,7 +83,7 @@ def _component(
         config = measure_autoencoder(tensors)
         return report.component(network, config, tensors, name=lambda row: row.ldm)
     second = "model.positional_embedding" in tensors
-    named = _from_open_clip(tensors) if second else _from_clip(tensors)
+    named = text_names(tensors) if second else _from_clip(tensors)
     config = measure_text_encoder(named, "gelu" if second else "quick_gelu")
     about = {"pad_token": 0 if second else 49407}
     return report.component(network, config, named, name=lambda row: row.diffusers, about=about)
@@ -208,43 +188,3 @@ def _from_clip(tensors: Tensors) -> dict[str, LazyTensor]:
     named = {k.removeprefix("transformer."): t for k, t in tensors.items()}
     named.pop(f"{PREFIX}embeddings.position_ids", None)
     return named
-
-
-def _from_open_clip(tensors: Tensors) -> dict[str, LazyTensor]:
-    """OpenCLIP's tensors under diffusers' names.
-
-    The last block is left out: Stable Diffusion 2 reads the layer before it. One matrix holds the
-    projections to queries, keys and values.
-    """
-    blocks = {int(found[1]) for found in map(_block_number, tensors) if found}
-    named = {}
-    for name, tensor in tensors.items():
-        name = name.removeprefix("model.")
-        block = _block_number(name)
-        if block is None:
-            if name not in _UNUSED:
-                named[PREFIX + _OPEN_CLIP.get(name, name)] = tensor
-        elif int(block[1]) < max(blocks):
-            at, inner = f"{PREFIX}encoder.layers.{block[1]}", block[2]
-            part, _, kind = inner.rpartition(".")
-            if inner.startswith("attn.in_proj_"):
-                named |= _split_projection(f"{at}.self_attn", inner.split("_")[-1], tensor)
-            else:
-                named[f"{at}.{_OPEN_CLIP_LAYER.get(part, part)}.{kind}"] = tensor
-    return named
-
-
-def _block_number(name: str) -> re.Match[str] | None:
-    return re.fullmatch(r"(?:model\.)?transformer\.resblocks\.(\d+)\.(.+)", name)
-
-
-def _split_projection(at: str, kind: str, tensor: LazyTensor) -> dict[str, LazyTensor]:
-    width = tensor.shape[0] // 3
-
-    def part(i: int) -> LazyTensor:
-        def cut(array: np.ndarray) -> np.ndarray:
-            return array[i * width : (i + 1) * width]
-
-        return tensor.map((width, *tensor.shape[1:]), cut)
-
-    return {f"{at}.{p}_proj.{kind}": part(i) for i, p in enumerate("qkv")}

@@ -1,7 +1,8 @@
 """The text encoder's tensors."""
 
 from tfsnap.config import ClipTextConfig
-from tfsnap.weights.names.table import Row, dense, norm, vector
+from tfsnap.weights.names.table import Row, norm, vector
+from tfsnap.weights.names.transformer import block_rows
 
 PREFIX = "text_model."  # Of every name in a checkpoint; transformers 5 drops it.
 
@@ -14,7 +15,8 @@ def text_encoder_rows(config: ClipTextConfig) -> list[Row]:
         for kind, count in (("token", config.vocab_size), ("position", config.context_length))
     ]
     for i in range(config.layers):
-        rows += _layer(f"text.layers.{i}", f"encoder.layers.{i}", config)
+        at = (f"text.layers.{i}", f"encoder.layers.{i}")
+        rows += block_rows(*at, _names, width=c, mlp_width=config.mlp_width)
     return rows + norm("text.norm_out", *_names("final_layer_norm"), c)
 
 
@@ -25,20 +27,3 @@ def _names(theirs: str) -> tuple[str, str]:
 
 def _vector(ours: str, theirs: str, *shape: int) -> Row:
     return vector(ours, *_names(f"{theirs}.weight"), *shape)
-
-
-def _layer(ours: str, theirs: str, config: ClipTextConfig) -> list[Row]:
-    c, hidden = config.width, config.width * config.mlp_ratio
-    rows = []
-    for i in (1, 2):
-        rows += norm(f"{ours}.norm{i}", *_names(f"{theirs}.layer_norm{i}"), c)
-    for mine, projection in (
-        ("query", "q_proj"),
-        ("key", "k_proj"),
-        ("value", "v_proj"),
-        ("out", "out_proj"),
-    ):
-        names = _names(f"{theirs}.self_attn.{projection}")
-        rows += dense(f"{ours}.attention.{mine}", *names, (c, c))
-    rows += dense(f"{ours}.mlp.up", *_names(f"{theirs}.mlp.fc1"), (c, hidden))
-    return rows + dense(f"{ours}.mlp.down", *_names(f"{theirs}.mlp.fc2"), (hidden, c))
