@@ -46,16 +46,9 @@ def detect_format(path: str | os.PathLike) -> str:
     if not path.exists():
         raise WeightFileError(f"{path}: there is no such file or folder")
     if path.is_dir():
-        if any((path / folder / "config.json").is_file() for folder in FOLDERS.values()):
-            return DIFFUSERS
-        if is_transformers_clip(path):
-            return TRANSFORMERS
-        if (path / OPEN_CLIP_CONFIG).is_file():
-            return OPEN_CLIP
-        if any((path / f"{name}.safetensors").is_file() for name in (*NETWORKS, "clip")):
-            return TFSNAP
-        if any(entry.suffix in _H5_ENDINGS for entry in path.iterdir()):
-            return KERAS_CV
+        found = _folder_format(path)
+        if found:
+            return found
     elif path.suffix in _TORCH_ENDINGS:
         return LDM
     elif path.suffix in _H5_ENDINGS:
@@ -67,6 +60,20 @@ def detect_format(path: str | os.PathLike) -> str:
         "unet.safetensors (tfsnap), with .h5 files (keras_cv) or with a CLIP's config.json "
         "(transformers) or open_clip_config.json, nor a .safetensors or .ckpt file"
     )
+
+
+def _folder_format(path: pathlib.Path) -> str | None:
+    if any((path / folder / "config.json").is_file() for folder in FOLDERS.values()):
+        return DIFFUSERS
+    if is_transformers_clip(path):
+        return TRANSFORMERS
+    if (path / OPEN_CLIP_CONFIG).is_file():
+        return OPEN_CLIP
+    if any((path / f"{name}.safetensors").is_file() for name in (*NETWORKS, CLIP)):
+        return TFSNAP
+    if any(entry.suffix in _H5_ENDINGS for entry in path.iterdir()):
+        return KERAS_CV
+    return None
 
 
 def networks_of(layout: str) -> tuple[str, ...]:
