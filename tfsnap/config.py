@@ -377,8 +377,8 @@ class ClipTextConfig(Config):
       layers: number of transformer blocks.
       heads: attention heads.
       mlp_ratio: width of the MLP over `width`.
-      activation: of the MLP: "quick_gelu"; "gelu" in its tanh form, for Stable Diffusion 2's OpenCLIP
-        encoder; "exact_gelu" as OpenCLIP computes it, which no delegate takes.
+      activation: of the MLP: "quick_gelu"; "gelu" in its tanh form, for the text encoder of Stable
+        Diffusion 2; "exact_gelu" as OpenCLIP computes it, which no delegate takes.
     """
 
     vocab_size: int = 49408

@@ -8,7 +8,7 @@
 Of an autoencoder, the PSNR of pictures that it encoded and decoded. Of a CLIP, the share of
 pictures whose own caption it finds among those of the split. Of a UNet, the same for pictures that
 are generated, with Keras or from the same noise with a bundle: its CLIP looks for their captions
-among those of all splits.
+among those of all splits. How far they are from real pictures is for tools/sweep.py.
 """
 
 import dataclasses
@@ -20,23 +20,22 @@ from typing import Any
 import numpy as np
 from absl import app, flags, logging
 
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 from tfsnap.data.examples import ALL, spread
-from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.data.fetch import FetchError
 from tfsnap.metrics.reconstruction import Reconstruction, reconstruction
 from tfsnap.metrics.retrieval import Retrieval, find_captions
 from tfsnap.models.clip import Clip
-from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.errors import TfsnapError
-from tfsnap.runtime.philox import normal
-from tfsnap.runtime.text_to_image import TextToImage
-from tfsnap.tokenizer import Tokenizer
 from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.jobs.runs import load_finished, load_job
 from tfsnap.training.pictures import to_float
-from tfsnap.training.sampling import sample_pictures
 from tfsnap.training.trainer import WEIGHTS
 from tfsnap.weights.archive import load_trained
+from tools.generators import clip_tokenizer, of_bundle, of_model
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Instead: a file of an autoencoder or a CLIP.")
@@ -62,50 +61,25 @@ _THREADS = flags.DEFINE_integer("threads", 2, "Threads of the bundle's interpret
 _JSON = flags.DEFINE_string("json", None, "Also write the result to this file.")
 
 
-def _with_keras(
-    model: LatentDiffusion, tokenizer: Tokenizer, captions: list[str], **how: float
-) -> np.ndarray:
-    shape = (1, *model.latent_shape)
-    return sample_pictures(
-        model,
-        tokens=tokenizer(captions),
-        null_tokens=tokenizer([""])[0],
-        **how,
-        noise=np.concatenate([normal(_SEED.value + i, shape) for i in range(len(captions))]),
-    )
-
-
-def _with_bundle(captions: list[str], **how: float) -> np.ndarray:
-    make = TextToImage(_BUNDLE.value, threads=_THREADS.value).generate
-    results = [make([text], seed=_SEED.value + i, **how)[0] for i, text in enumerate(captions)]
-    return np.concatenate([result.image for result in results])
-
-
-def _tokenizer(clip: Clip) -> Tokenizer:
-    return Tokenizer(fetch_merges(), context_length=clip.config.text.context_length)
-
-
 def _generated(data: DataConfig) -> tuple[dict[str, Any], Retrieval]:
     """Measures a UNet's run; also returns how pictures were made."""
-    model = load_finished(_WORKDIR.value)
-    if model.clip is None:
+    network = of_model(load_finished(_WORKDIR.value))
+    clip = network.clip
+    if clip is None:
         raise ValueError("the UNet has a text encoder alone; scores need CLIP's image tower")
-    tokenizer = _tokenizer(model.clip)
-    every = data.load(_SPLIT.value).canonical
-    captions = [every[row] for row in spread(len(every), _COUNT.value or 64)]
-    baked = model.baked_guidance
     how = {
-        "steps": _STEPS.value or model.steps,
-        "guidance": _GUIDANCE.value if baked is None else baked,
+        "steps": _STEPS.value or network.steps,
+        "guidance": _GUIDANCE.value if network.baked is None else network.baked,
     }
     if _BUNDLE.value:
-        images = _with_bundle(captions, **how)
-    else:
-        images = _with_keras(model, tokenizer, captions, **how)
+        network = of_bundle(_BUNDLE.value, threads=_THREADS.value)
+    every = data.load(_SPLIT.value).canonical
+    captions = [every[row] for row in spread(len(every), _COUNT.value or 64)]
+    seeds = range(_SEED.value, _SEED.value + len(captions))
     return how, find_captions(
-        model.clip,
-        tokenizer,
-        images=np.clip(images, -1.0, 1.0),
+        clip,
+        clip_tokenizer(clip),
+        images=np.clip(network.sampler(**how)(captions, seeds), -1.0, 1.0),
         captions=captions,
         candidates=data.load(ALL).canonical,
     )
@@ -124,7 +98,7 @@ def _real(weights: str, data: DataConfig) -> Reconstruction | Retrieval:
     every = examples.canonical
     captions = [every[row] for row in rows]
     return find_captions(
-        model, _tokenizer(model), images=images, captions=captions, candidates=every
+        model, clip_tokenizer(model), images=images, captions=captions, candidates=every
     )
 
 

@@ -1,4 +1,4 @@
-"""Programs that refuse what they are told, run in this process: TensorFlow is imported already."""
+"""Programs run in this process, where TensorFlow is imported already."""
 
 import pathlib
 import runpy
@@ -16,16 +16,22 @@ def refusal(program, *arguments):
     Python prints the text that `sys.exit` is given and ends with code 1; anything else, such as an
     exception, is not caught here and fails the test.
     """
+    code = ending(program, *arguments)
+    assert isinstance(code, str), f"{program} ended with {code!r}"
+    return code
+
+
+def ending(program, *arguments):
+    """What a program calls `sys.exit` with: None where all went well."""
     known = set(flags.FLAGS)
     path = ROOT / f"tools/{program}.py"
     try:
         with mock.patch.object(sys, "argv", [str(path), *map(str, arguments)]):
             runpy.run_path(str(path), run_name="__main__")
     except SystemExit as end:
-        assert isinstance(end.code, str), f"{program} ended with {end.code!r}"
         return end.code
     finally:
         for name in set(flags.FLAGS) - known:  # The next program defines its own.
             delattr(flags.FLAGS, name)
         flags.FLAGS.unparse_flags()
-    raise AssertionError(f"{program} did not end with an error")
+    raise AssertionError(f"{program} did not end")

@@ -1,6 +1,7 @@
 """How far two sets of pictures are apart, in the space of a network's features."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -16,12 +17,12 @@ class Moments:
     Attributes:
       mean: float64 [D].
       covariance: float64 [D, D], divided by N - 1.
-      count: N.
+      count: N; None where a file does not tell.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
-    count: int
+    count: int | None
 
     @classmethod
     def of(cls, features: np.ndarray) -> "Moments":
@@ -33,11 +34,20 @@ class Moments:
         if len(features) < 2:
             raise ValueError(f"{len(features)} pictures have no covariance; take at least 2")
         values = features.astype(np.float64)
-        return cls(values.mean(axis=0), np.cov(values, rowvar=False, ddof=1), len(values))
+        covariance = np.atleast_2d(np.cov(values, rowvar=False, ddof=1))
+        return cls(values.mean(axis=0), covariance, len(values))
+
+    @functools.cached_property
+    def root(self) -> np.ndarray:
+        """The square root of the covariance, which costs more than the rest of a distance."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
     """|m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)), the squared 2-Wasserstein distance.
+
+    Where one set is compared with many, it should be `a`, whose root is kept.
 
     Of Inception's pooled features it is the FID. It falls with the number of pictures: compare only
     what was measured with as many.
@@ -50,18 +60,11 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"features are {a.mean.shape[0]} and {b.mean.shape[0]} wide")
     # C_a C_b is not symmetric; C_a^(1/2) C_b C_a^(1/2) is, and has the same eigenvalues.
-    root = _root(a.covariance)
-    product = root @ b.covariance @ root
+    product = a.root @ b.covariance @ a.root
     eigenvalues = np.linalg.eigvalsh((product + product.T) / 2)
     cross = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
     apart = np.square(a.mean - b.mean).sum()
     return float(apart + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross)
-
-
-def _root(matrix: np.ndarray) -> np.ndarray:
-    """The square root of a symmetric, positive semidefinite matrix."""
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
 
 
 def kernel_distance(
@@ -111,15 +114,36 @@ def clip_distance(a: np.ndarray, b: np.ndarray) -> float:
     Reference: Jayasumana et al. 2024 (arXiv 2401.09603), eq. 3, as its authors compute it: with the
       diagonal.
     """
+    return float(clip_distances(a, b, weights=np.full([1, len(a)], 1 / len(a)))[0])
+
+
+def clip_distances(a: np.ndarray, b: np.ndarray, *, weights: np.ndarray) -> np.ndarray:
+    """`clip_distance` for several weightings of one of the sets, at the cost of one.
+
+    Args:
+      a: float unit vectors [N, D].
+      b: float unit vectors [M, D].
+      weights: float [R, N], the share of each of `a`; rows sum to 1.
+
+    Returns:
+      float64 [R].
+    """
     x, y = a.astype(np.float64), b.astype(np.float64)
-    apart = _gaussian_mean(x, x) + _gaussian_mean(y, y) - 2 * _gaussian_mean(x, y)
-    return float(_CMMD_SCALE * apart)
+    even = np.full([1, len(y)], 1 / len(y))
+    apart = (
+        _gaussian_mean(x, x, weights, weights)
+        + _gaussian_mean(y, y, even, even)
+        - 2 * _gaussian_mean(x, y, weights, even)
+    )
+    return _CMMD_SCALE * apart
 
 
-def _gaussian_mean(x: np.ndarray, y: np.ndarray) -> float:
-    total, norms = 0.0, np.square(y).sum(axis=1)
+def _gaussian_mean(x: np.ndarray, y: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Row by row of the weights p and q, sum_ij p_i k(x_i, y_j) q_j."""
+    total, norms = np.zeros(len(p)), np.square(y).sum(axis=1)
     for start in range(0, len(x), _BLOCK):
         rows = x[start : start + _BLOCK]
         squared = np.square(rows).sum(axis=1)[:, None] + norms - 2 * rows @ y.T
-        total += np.exp(-squared / (2 * _CMMD_WIDTH**2)).sum()
-    return total / (len(x) * len(y))
+        kernel = np.exp(-squared / (2 * _CMMD_WIDTH**2))  # [rows, M]
+        total += (p[:, start : start + _BLOCK] * (q @ kernel.T)).sum(axis=1)
+    return total

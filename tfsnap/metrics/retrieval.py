@@ -95,13 +95,26 @@ def retrieval(*, images: np.ndarray, candidates: np.ndarray, targets: Sequence[i
     Returns:
       Accuracy, chance and score. A tie with another caption counts as a miss.
     """
-    cosines = images @ candidates.T  # [N, M]
-    rows = np.arange(len(images))
-    own = cosines[rows, list(targets)]
-    cosines[rows, list(targets)] = -np.inf
+    own, found = agreement(images=images, candidates=candidates, targets=targets)
     return Retrieval(
-        top1=float(np.mean(own > cosines.max(axis=1))),
+        top1=float(np.mean(found)),
         chance=1.0 / len(candidates),
         clip_score=float(np.mean(own)),
         count=len(images),
     )
+
+
+def agreement(
+    *, images: np.ndarray, candidates: np.ndarray, targets: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `retrieval` takes the means of; the arguments are its own.
+
+    Returns:
+      The cosine of each picture and its caption, float32 [N], and whether no other caption's is as
+      high, bool [N].
+    """
+    cosines = images @ candidates.T  # [N, M]
+    rows = np.arange(len(images))
+    own = cosines[rows, list(targets)]
+    cosines[rows, list(targets)] = -np.inf
+    return own, own > cosines.max(axis=1)

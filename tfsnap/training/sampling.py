@@ -84,21 +84,44 @@ def sample_pictures(
     Args:
       model: the networks.
       tokens: int32 [N, T], one prompt a row.
-      null_tokens: int32 [T], the empty prompt.
-      steps: network evaluations per guidance branch.
-      guidance: the guidance scale w; it does not matter where guidance is baked in.
+      null_tokens: see `picture_sampler`, as for the next two.
+      steps: of the sampler.
+      guidance: the guidance scale w.
       noise: standard normal, float32 [N, h, w, c], where sampling starts.
 
     Returns:
       float32 [N, H, W, 3] in about [-1, 1].
     """
-    every = np.concatenate([tokens, np.broadcast_to(null_tokens, tokens.shape)])
-    latent = sample_latents(
-        guided(model.unet, model.scale_of(guidance)),
-        context=model.text_encoder(tf.constant(every)),  # [2N, T, C]
-        noise=tf.constant(noise),
-        schedule=model.schedule,
-        prediction=model.prediction,
-        steps=steps,
-    )
-    return model.autoencoder.decoder(latent / model.autoencoder.config.scale).numpy()
+    draw = picture_sampler(model, null_tokens=null_tokens, steps=steps, guidance=guidance)
+    return draw(tokens, noise)
+
+
+def picture_sampler(
+    model: LatentDiffusion, *, null_tokens: np.ndarray, steps: int, guidance: float
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """`sample_pictures` for many batches: the UNet is traced once for every size of a batch.
+
+    Args:
+      model: the networks.
+      null_tokens: int32 [T], the empty prompt.
+      steps: network evaluations per guidance branch.
+      guidance: the guidance scale w; it does not matter where guidance is baked in.
+
+    Returns:
+      A function of tokens and noise.
+    """
+    evaluate = guided(model.unet, model.scale_of(guidance))
+
+    def draw(tokens: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        every = np.concatenate([tokens, np.broadcast_to(null_tokens, tokens.shape)])
+        latent = sample_latents(
+            evaluate,
+            context=model.text_encoder(tf.constant(every)),  # [2N, T, C]
+            noise=tf.constant(noise),
+            schedule=model.schedule,
+            prediction=model.prediction,
+            steps=steps,
+        )
+        return model.autoencoder.decoder(latent / model.autoencoder.config.scale).numpy()
+
+    return draw

@@ -74,6 +74,11 @@ class FolderReader:
                     there = (self._folder / name).is_file()
                     yield self._entry(name) if there else Skipped(storable(name), _NO_FILE)
 
+    def pictures(self) -> Iterator[Entry]:
+        """Every picture below the folder, without captions."""
+        for name in self._names():
+            yield Entry(storable(name), (), functools.partial(read_file, self._folder / name))
+
     def _names(self) -> Iterator[str]:
         """Relative names of the pictures, folder by folder, each sorted."""
         self._closed, seen = [], set()

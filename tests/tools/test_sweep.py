@@ -1,0 +1,143 @@
+"""tools/sweep.py and tools/reference_statistics.py as a user types them."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tools.programs import ROOT
+from tests.tools.refusals import ending, refusal
+from tfsnap.metrics.reference import load_reference
+
+
+def sweep_arguments(runs, output):
+    return [f"--networks=net={runs}/unet", f"--output={output}", "--count=40", "--resamples=5"]
+
+
+@pytest.fixture(scope="module")
+def swept(runs, tmp_path_factory):
+    """The folder of a sweep that was killed after its first chunk of pictures, and run again."""
+    output = tmp_path_factory.mktemp("sweep") / "out"
+    arguments = [*sweep_arguments(runs, output), "--guidance=1,2", "--steps=1"]
+    first = output / "points" / "net-steps1-guidance1" / "000000.npz"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tools/sweep.py"), *arguments],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while not first.is_file() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (output / "results.json").exists()
+    kept = first.stat().st_mtime_ns
+    assert ending("sweep", *arguments) is None
+    assert first.stat().st_mtime_ns == kept
+    return output
+
+
+def test_a_sweep_that_was_killed_ends_with_tables_and_plots(swept):
+    values = json.loads((swept / "results.json").read_text())
+    assert [point["point"]["guidance"] for point in values["points"]] == [1.0, 2.0]
+    assert {point["count"] for point in values["points"]} == {40}
+    assert values["floors"]["validation"]["distances"]["clip"]["value"] > 0
+    assert Image.open(swept / "validation.png").width > 1000
+    assert "real pictures" in (swept / "results.md").read_text()
+
+
+def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path):
+    clip = f"--clip={runs}/clip/weights.safetensors"
+    for split in ("validation", "train"):
+        arguments = ["--dataset=emoji", f"--split={split}", "--resolution=16"]
+        told = succeed("reference_statistics", *arguments, clip, f"--output={tmp_path}/{split}.npz")
+        assert "pictures of 16 x 16 pixels, clip:" in told
+    succeed(
+        "sweep",
+        f"--networks=int8={bundle}",
+        "--resolution=16",
+        f"--output={tmp_path}/out",
+        clip,
+        f"--references=real={tmp_path}/validation.npz",
+        f"--floors=real={tmp_path}/train.npz",
+        "--steps=1",
+        "--count=3",
+        "--resamples=3",
+    )
+    assert code is None
+    values = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert values["floors"]["real"]["count"] == 3  # As many as are generated.
+    assert values["points"][0]["point"] == {"network": "int8", "steps": 1, "guidance": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--steps=1", "--count=39"], "was begun with other settings: count was 40, is 39"),
+        (["--guidance=1,x"], "--guidance is '1,x'; it is a list of numbers, 0 or more"),
+        (["--steps=0"], "--steps is '0'; it is a list of numbers, 1 or more"),
+        (["--networks=a=1,a=2"], "--networks has 'a=2'; it is a list of NAME=PATH"),
+        (["--networks=a=nowhere", "--clip=x"], "x: no such weight file"),
+        (["--networks=a=nowhere"], "a bundle has no image tower to score pictures with"),
+        (["--references=r=nowhere.npz"], "nowhere.npz: no such file of statistics"),
+        (["--split=test"], "split is 'test'; it must be one of"),
+    ],
+)
+def test_what_cannot_be_swept_is_one_line(runs, swept, more, message):
+    kept = (swept / "results.json").read_bytes()
+    told = refusal("sweep", *sweep_arguments(runs, swept), *more)
+    assert told.startswith("sweep: ") and message in told and "\n" not in told
+    assert (swept / "results.json").read_bytes() == kept
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five pictures, one of them below, and a file that is none."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "b.jpg", "c.png", "d.webp", "more/e.png")):
+        pixels = rng.integers(0, 256, [20 + i, 31, 3], dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "f.png").write_bytes(b"no picture")
+    return tmp_path / "photos"
+
+
+def test_a_folder_of_pictures(runs, folder, tmp_path, capsys):
+    output = tmp_path / "r.npz"
+    arguments = [f"--folder={folder}", f"--clip={runs}/clip/weights.safetensors", "--side=16"]
+    assert ending("reference_statistics", *arguments, f"--output={output}") is None
+    printed = capsys.readouterr()
+    assert printed.out.startswith("5 pictures of 16 x 16 pixels, clip:")
+    assert "1 cannot be used, such as f.png" in printed.err
+    found = load_reference(output)
+    assert found.features.shape == (5, found.width) and found.side == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--folder={empty}"], "holds no picture that can be used"),
+        (["--folder=nowhere"], "path is 'nowhere'; it must be a folder of pictures"),
+        (["--folder={one}"], "1 pictures have no covariance; take at least 2"),
+        (["--dataset=emoji", "--split=test"], "split is 'test'; it must be one of"),
+    ],
+)
+def test_no_pictures_are_one_line_and_leave_the_old_file(runs, tmp_path, arguments, message):
+    places = {name: tmp_path / name for name in ("empty", "one")}
+    for place in places.values():
+        place.mkdir()
+    Image.new("RGB", (20, 20)).save(places["one"] / "a.png")
+    output = tmp_path / "r.npz"
+    output.write_text("earlier")
+    filled = [argument.format(**places) for argument in arguments]
+    clip = f"--clip={runs}/clip/weights.safetensors"
+    told = refusal("reference_statistics", *filled, clip, "--side=16", f"--output={output}")
+    assert told.startswith("reference_statistics: ") and message in told
+    assert pathlib.Path(output).read_text() == "earlier"

@@ -1,0 +1,163 @@
+"""How good generated pictures are, each number with how far off it may be."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfsnap.metrics.distances import (
+    Moments,
+    clip_distance,
+    clip_distances,
+    frechet_distance,
+    kernel_distance,
+)
+from tfsnap.metrics.features import is_clip
+from tfsnap.metrics.reference import Reference
+from tfsnap.metrics.retrieval import agreement
+
+RESAMPLES = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number and its standard error.
+
+    Attributes:
+      value: of the pictures that there are.
+      error: standard deviation of the value over bootstraps of the pictures; of the KID over its
+        random subsets, as it is always quoted.
+    """
+
+    value: float
+    error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} +- {self.error:.1g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Distances:
+    """How far pictures are from real ones in one space of features.
+
+    Attributes:
+      frechet: the Frechet distance; of Inception's features, the FID.
+      kernel: the KID; None where the reference has no features.
+      clip: the CMMD; None where the features are not CLIP's.
+    """
+
+    frechet: Estimate
+    kernel: Estimate | None = None
+    clip: Estimate | None = None
+
+    def __str__(self) -> str:
+        names = {"Frechet": self.frechet, "KID": self.kernel, "CMMD": self.clip}
+        return ", ".join(f"{name} {found}" for name, found in names.items() if found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How well pictures show their captions.
+
+    Attributes:
+      clip_score: mean cosine of a picture and its caption.
+      top1: share of pictures whose own caption scores highest among all candidates.
+      chance: what guessing would reach.
+    """
+
+    clip_score: Estimate
+    top1: Estimate
+    chance: float
+
+    def __str__(self) -> str:
+        return f"CLIP score {self.clip_score}, top-1 {self.top1} (chance {self.chance:.2%})"
+
+
+def draws(count: int, *, resamples: int, seed: int) -> np.ndarray:
+    """How often each of some pictures is in each bootstrap: int [resamples, count]."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+
+
+def distances(
+    features: np.ndarray, reference: Reference, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Distances:
+    """Compares pictures with real ones.
+
+    A bootstrap repeats pictures, which alone moves it away from the reference. Its spread is used,
+    its mean is not.
+
+    Args:
+      features: float [N, D].
+      reference: of the same space.
+      resamples: bootstraps of the pictures.
+      seed: of the bootstraps, and of the KID's subsets.
+
+    Raises:
+      ValueError: there are fewer than two pictures, or the widths differ.
+    """
+    moments = Moments.of(features)
+    counts = draws(len(features), resamples=resamples, seed=seed)
+    repeated = (Moments.of(np.repeat(features, row, axis=0)) for row in counts)
+    found = frechet_distance(reference.moments, moments)
+    spread = np.std([frechet_distance(reference.moments, other) for other in repeated])
+    if reference.features is None:
+        return Distances(Estimate(found, float(spread)))
+    kernel = Estimate(*kernel_distance(features, reference.features, seed=seed))
+    clip = None
+    if reference.space is not None and is_clip(reference.space):
+        weighted = clip_distances(features, reference.features, weights=counts / len(features))
+        clip = Estimate(clip_distance(features, reference.features), float(np.std(weighted)))
+    return Distances(Estimate(found, float(spread)), kernel, clip)
+
+
+def floor(
+    reference: Reference, other: Reference | None = None, *, count: int, seed: int = 0
+) -> tuple[Distances, int]:
+    """How far real pictures are from real ones: nothing that is generated can be asked for less.
+
+    Args:
+      reference: real pictures with their features.
+      other: others of the same space. Without them `reference` is compared with itself, in two
+        random halves.
+      count: how many to compare with the reference, as many as are generated; all if there are
+        fewer.
+      seed: of the choice.
+
+    Returns:
+      The distances, and how many pictures were compared with the reference, or with the other half.
+
+    Raises:
+      ValueError: a reference has no features, or too few.
+    """
+    for one in (reference, other):
+        if one is not None and one.features is None:
+            raise ValueError("a floor needs features of real pictures; a file has their mean alone")
+    rng = np.random.default_rng(seed)
+    if other is not None:
+        rows = rng.permutation(len(other.features))[:count]
+        return distances(other.features[rows], reference, seed=seed), len(rows)
+    rows = rng.permutation(len(reference.features))
+    half = len(rows) // 2
+    first, second = (reference.features[part] for part in (rows[:half], rows[half:]))
+    against = dataclasses.replace(reference, moments=Moments.of(second), features=second)
+    return distances(first[:count], against, seed=seed), min(half, count)
+
+
+def agree(
+    *,
+    images: np.ndarray,
+    candidates: np.ndarray,
+    targets: Sequence[int],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Agreement:
+    """Compares pictures with captions; `images`, `candidates` and `targets` as for `retrieval`."""
+    cosines, found = agreement(images=images, candidates=candidates, targets=targets)
+    shares = draws(len(images), resamples=resamples, seed=seed) / len(images)
+
+    def estimate(values: np.ndarray) -> Estimate:
+        values = values.astype(np.float64)
+        return Estimate(float(values.mean()), float(np.std(shares @ values)))
+
+    return Agreement(estimate(cosines), estimate(found), 1.0 / len(candidates))

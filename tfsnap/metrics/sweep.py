@@ -1,0 +1,152 @@
+"""Pictures of several networks, step counts and guidance scales; a sweep that is killed goes on."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfsnap.config import Config, differences, write_json
+from tfsnap.metrics.judge import Judge
+from tfsnap.metrics.prompts import Prompt
+from tfsnap.metrics.quality import Agreement, Distances
+from tfsnap.metrics.reference import load_arrays, save_arrays
+
+_STATE, _POINTS = "sweep.json", "points"
+_CHUNK = 32  # Pictures that are generated before their features are kept: what a kill may cost.
+
+
+@dataclasses.dataclass(frozen=True)
+class Point(Config):
+    """What pictures are generated with.
+
+    Attributes:
+      network: its name in the plot.
+      steps: of the sampler.
+      guidance: the guidance scale, chosen or baked in.
+    """
+
+    network: str
+    steps: int
+    guidance: float
+
+    @property
+    def slug(self) -> str:
+        """The name of its folder."""
+        return f"{self.network}-steps{self.steps}-guidance{self.guidance:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What was measured at a point.
+
+    Attributes:
+      point: where.
+      count: number of pictures.
+      agreement: with their captions.
+      distances: from the pictures of each reference, by its name.
+    """
+
+    point: Point
+    count: int
+    agreement: Agreement
+    distances: Mapping[str, Distances]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        p = self.point
+        lines = [f"{p.network}, {p.steps} steps, guidance {p.guidance:g}: {self.agreement}"]
+        return "; ".join([*lines, *(f"{name}: {d}" for name, d in self.distances.items())])
+
+
+class Sweep:
+    """Features of generated pictures, in a folder.
+
+    Args:
+      folder: of this sweep alone.
+      prompts: what is generated at every point.
+      judge: what the pictures are measured with.
+
+    Raises:
+      ValueError: the folder holds a sweep of other prompts, or for another judge.
+    """
+
+    def __init__(self, folder: pathlib.Path, prompts: Sequence[Prompt], judge: Judge):
+        self._folder = folder
+        self._prompts = prompts
+        self._judge = judge
+        settings = {
+            "count": len(prompts),
+            "prompts": _digest(prompts),
+            "side": judge.side,
+            "spaces": judge.names,
+        }
+        self._state = {"settings": settings, "networks": {}}
+        if (folder / _STATE).is_file():
+            self._state = _read(folder / _STATE)
+            self._require_equal(self._state["settings"], settings)
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / _STATE, self._state)
+
+    def claim(self, network: str, identity: str) -> None:
+        """Notes what a name stands for; new names may be added to a sweep.
+
+        Raises:
+          ValueError: it stood for another network.
+        """
+        known = self._state["networks"]
+        self._require_equal({network: known.get(network, identity)}, {network: identity})
+        known[network] = identity
+        write_json(self._folder / _STATE, self._state)
+
+    def measure(self, point: Point, make: Callable[[Sequence[Prompt]], np.ndarray]) -> Result:
+        """Generates what is missing of a point's pictures, and measures all.
+
+        Args:
+          point: what they are generated with.
+          make: generates pictures, uint8 [n, H, W, 3], of some of the prompts.
+        """
+        folder, parts = self._folder / _POINTS / point.slug, []
+        folder.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(self._prompts), _CHUNK):
+            wanted, path = self._prompts[start : start + _CHUNK], folder / f"{start:06d}.npz"
+            if not path.is_file():
+                save_arrays(path, self._judge.features(make(wanted)))
+            parts.append(_checked(path, self._judge.names, len(wanted)))
+        names = self._judge.names
+        features = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        return Result(point, len(self._prompts), *self._judge(features))
+
+    def _require_equal(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        changed = differences(dict(old), dict(new))
+        if changed:
+            raise ValueError(
+                f"{self._folder} was begun with other settings: {'; '.join(changed)}. Choose "
+                "another --output, or the same settings"
+            )
+
+
+def _digest(prompts: Sequence[Prompt]) -> str:
+    return hashlib.sha256(json.dumps([tuple(p) for p in prompts]).encode()).hexdigest()[:12]
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        state = json.loads(path.read_text())
+        return {"settings": dict(state["settings"]), "networks": dict(state["networks"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): choose another --output") from error
+
+
+def _checked(path: pathlib.Path, names: Sequence[str], count: int) -> dict[str, np.ndarray]:
+    found = load_arrays(path)
+    if set(found) != set(names) or any(len(found[name]) != count for name in names):
+        raise ValueError(f"{path} holds other features than were asked for: delete it")
+    return found

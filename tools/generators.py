@@ -1,0 +1,108 @@
+"""Pictures of a run's Keras networks or of a bundle's, from the same noise, for programs."""
+
+import hashlib
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tfsnap.data.fetch import fetch_merges
+from tfsnap.metrics.features import fingerprint
+from tfsnap.models.clip import Clip
+from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.manifest import MANIFEST
+from tfsnap.runtime.philox import normal
+from tfsnap.runtime.text_to_image import TextToImage
+from tfsnap.tokenizer import Tokenizer
+from tfsnap.training.jobs.runs import is_run, load_finished
+from tfsnap.training.pictures import to_uint8
+from tfsnap.training.sampling import picture_sampler
+
+Draw = Callable[[Sequence[str], Sequence[int]], np.ndarray]
+
+
+class Generator(NamedTuple):
+    """What makes pictures of captions.
+
+    Attributes:
+      identity: tells it from others, by its weights.
+      steps: that it was made for.
+      baked: the guidance scale that is baked into it; None if it takes any.
+      sampler: `(steps=, guidance=) -> draw`; `draw(captions, seeds)` gives float32 [N, H, W, 3] in
+        about [-1, 1], a picture for each caption, from the noise of its seed.
+      clip: both towers of the text encoder's CLIP, if they are there.
+    """
+
+    identity: str
+    steps: int
+    baked: float | None
+    sampler: Callable[..., Draw]
+    clip: Clip | None = None
+
+
+def clip_tokenizer(clip: Clip) -> Tokenizer:
+    """The tokenizer whose rows a CLIP reads."""
+    return Tokenizer(fetch_merges(), context_length=clip.config.text.context_length)
+
+
+def of_model(model: LatentDiffusion) -> Generator:
+    """Keras networks."""
+    tokenizer = Tokenizer(
+        fetch_merges(),
+        context_length=model.text_encoder.config.context_length,
+        pad_token=model.pad_token,
+    )
+
+    def sampler(steps: int, guidance: float) -> Draw:
+        make = picture_sampler(
+            model, null_tokens=tokenizer([""])[0], steps=steps, guidance=guidance
+        )
+
+        def draw(captions: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+            shape = (1, *model.latent_shape)
+            return make(tokenizer(captions), np.concatenate([normal(s, shape) for s in seeds]))
+
+        return draw
+
+    identity = fingerprint(model.unet, model.autoencoder, model.text_encoder)
+    return Generator(identity, model.steps, model.baked_guidance, sampler, model.clip)
+
+
+def of_bundle(path: str, *, threads: int) -> Generator:
+    """A bundle's networks in a TFLite interpreter."""
+    bundle = Bundle.open(path)
+    pipeline, settings = TextToImage(bundle, threads=threads), bundle.manifest.settings
+
+    def sampler(steps: int, guidance: float) -> Draw:
+        def draw(captions: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+            pairs = zip(captions, seeds, strict=True)
+            how = {"steps": steps, "guidance": guidance}
+            made = [pipeline.generate([text], seed=seed, **how)[0] for text, seed in pairs]
+            return np.concatenate([result.image for result in made])
+
+        return draw
+
+    baked = settings.guidance.default if settings.guidance.baked_in else None
+    # The manifest has the checksums of everything else.
+    identity = hashlib.sha256(bundle.read(MANIFEST)).hexdigest()[:12]
+    return Generator(identity, settings.sampler.steps, baked, sampler)
+
+
+def open_generator(path: str, *, threads: int) -> Generator:
+    """Opens the workdir of a UNet's run, or a bundle."""
+    if is_run(pathlib.Path(path)):
+        return of_model(load_finished(path))
+    return of_bundle(path, threads=threads)
+
+
+def finite_uint8(images: np.ndarray) -> np.ndarray:
+    """Pictures as files hold them.
+
+    Raises:
+      ValueError: there is NaN or infinity in them.
+    """
+    if not np.isfinite(images).all():
+        raise ValueError("a network made pictures with NaN or infinity in them")
+    return to_uint8(images)

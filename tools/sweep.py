@@ -1,0 +1,148 @@
+"""Draws distance against CLIP score over guidance scales and steps, as SnapFusion's Figs. 4, 6, 7.
+
+    tools/sweep.py --networks=teacher=runs/distill/teacher16,student=runs/distill/student
+        --guidance=1,2,3,4 --steps=8,16,50 --count=208 --output=runs/sweep
+    tools/sweep.py --networks=int8=runs/emoji/int8 --clip=runs/emoji/clip/weights.safetensors
+        --guidance=1,2,4 --split=holdout --output=runs/int8
+    tools/sweep.py --networks=sd=runs/sd15 --dataset=data/coco --resolution=512 --prompts=coco
+        --count=30000 --clip=clip-g/clip.safetensors --inception=pt_inception.pth
+        --references=coco=coco.npz --output=runs/coco
+
+Each network is the workdir of a UNet's run or a bundle. Features of what was generated stay in
+--output: a sweep that was stopped goes on, and points and networks may be added. See
+docs/metrics.md.
+"""
+
+import functools
+import itertools
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from absl import app, flags, logging
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.data.examples import ALL, spread
+from tfsnap.data.fetch import FetchError
+from tfsnap.metrics.curves import write_results
+from tfsnap.metrics.features import embed_all, inception_space
+from tfsnap.metrics.judge import Captions, Judge
+from tfsnap.metrics.prompts import COCO_SIDE, Prompt, coco_30k
+from tfsnap.metrics.quality import RESAMPLES
+from tfsnap.metrics.reference import Reference, load_reference
+from tfsnap.metrics.sweep import Point, Result, Sweep
+from tfsnap.runtime.errors import TfsnapError
+from tfsnap.training.jobs.inputs import DataConfig
+from tfsnap.training.jobs.runs import is_run, load_unet_job
+from tfsnap.weights.archive import load_trained
+from tfsnap.weights.from_pytorch_fid import load_inception
+from tools.flag_lists import named_paths, numbers
+from tools.generators import Draw, clip_tokenizer, finite_uint8, open_generator
+
+_NETWORKS = flags.DEFINE_list("networks", None, "NAME=PATH of runs and bundles.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of features, tables and plots.")
+_GUIDANCE = flags.DEFINE_list("guidance", ["4"], "Scales; a baked-in one takes their place.")
+_STEPS = flags.DEFINE_list("steps", [], "Step counts; by default each network's own.")
+_SPLIT = flags.DEFINE_string("split", "validation", "Whose captions; several with a plus; or all.")
+_DATASET = flags.DEFINE_string("dataset", None, "By default the first run's, or emoji.")
+_RESOLUTION = flags.DEFINE_integer("resolution", None, "By default the first run's, or 64.", 1)
+_COUNT = flags.DEFINE_integer("count", 64, "Pictures a point.", 2)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the first picture; the next has the next.", 0)
+_PROMPTS = flags.DEFINE_enum(
+    "prompts", "even", ["even", "coco"], "Captions spread over the split, or as for COCO-30K."
+)
+_SIDE = flags.DEFINE_integer(
+    "side", None, "Pictures are compared at; by default 256 for COCO, else --resolution.", 1
+)
+_CLIP = flags.DEFINE_string("clip", None, "CLIP that scores; by default the first run's.")
+_INCEPTION = flags.DEFINE_string("inception", None, "Inception's weights, for FID and KID.")
+_REFERENCES = flags.DEFINE_list(
+    "references", [], "NAME=FILE of tools/reference_statistics.py; by default the split in CLIP."
+)
+_FLOORS = flags.DEFINE_list("floors", [], "NAME=FILE: other real pictures for a reference's floor.")
+_RESAMPLES = flags.DEFINE_integer("resamples", RESAMPLES, "Bootstraps, for the error bars.", 2)
+_THREADS = flags.DEFINE_integer("threads", 2, "Threads of a bundle's interpreter.", 1)
+
+
+def _data(runs: list[str]) -> DataConfig:
+    given = {"dataset": _DATASET.value, "resolution": _RESOLUTION.value}
+    data = load_unet_job(runs[0]).data if runs else DataConfig()
+    return data.replace(**{key: value for key, value in given.items() if value})
+
+
+def _prompts(data: DataConfig) -> list[Prompt]:
+    examples = data.load(_SPLIT.value)
+    if _PROMPTS.value == "coco":
+        return coco_30k(examples.captions, count=_COUNT.value, seed=_SEED.value)
+    rows, every = spread(len(examples), _COUNT.value), examples.canonical
+    return [Prompt(every[row], _SEED.value + i) for i, row in enumerate(rows)]
+
+
+def _judge(data: DataConfig, weights: str, prompts: list[Prompt], side: int) -> Judge:
+    clip = load_trained(weights, "clip").model
+    captions = Captions.of(
+        clip,
+        clip_tokenizer(clip),
+        captions=[prompt.caption for prompt in prompts],
+        others=data.load(ALL).canonical if _PROMPTS.value == "even" else (),
+    )
+    references = {name: load_reference(path) for name, path in named_paths(_REFERENCES).items()}
+    if not references:
+        real = embed_all(captions.space, data.load(_SPLIT.value).images, side=side)
+        references[_SPLIT.value] = Reference.of(real, space=captions.space, side=side)
+    inception = inception_space(load_inception(_INCEPTION.value)) if _INCEPTION.value else None
+    how = {"side": side, "inception": inception, "resamples": _RESAMPLES.value}
+    return Judge(captions, references, **how)
+
+
+def _measured(sweep: Sweep, name: str, grid: dict[str, list]) -> list[Result]:
+    network = open_generator(named_paths(_NETWORKS)[name], threads=_THREADS.value)
+    sweep.claim(name, network.identity)
+    scales = grid["guidance"] if network.baked is None else [network.baked]
+    results = []
+    for steps, scale in itertools.product(grid["steps"] or [network.steps], scales):
+        make = functools.partial(_pictures, network.sampler(steps=steps, guidance=scale))
+        results.append(sweep.measure(Point(name, steps, scale), make))
+        print(results[-1], flush=True)
+    return results
+
+
+def _pictures(draw: Draw, prompts: Sequence[Prompt]) -> np.ndarray:
+    return finite_uint8(draw([p.caption for p in prompts], [p.seed for p in prompts]))
+
+
+def _sweep() -> None:
+    networks, folder = named_paths(_NETWORKS), pathlib.Path(_OUTPUT.value)
+    grid = {"guidance": numbers(_GUIDANCE, float, 0), "steps": numbers(_STEPS, int, 1)}
+    others = {name: load_reference(path) for name, path in named_paths(_FLOORS).items()}
+    runs = [path for path in networks.values() if is_run(pathlib.Path(path))]
+    data, weights = _data(runs), _CLIP.value or (load_unet_job(runs[0]).clip if runs else None)
+    if not weights:
+        raise ValueError("a bundle has no image tower to score pictures with: give --clip=FILE")
+    prompts = _prompts(data)
+    side = _SIDE.value or (COCO_SIDE if _PROMPTS.value == "coco" else data.resolution)
+    judge = _judge(data, weights, prompts, side)
+    floors = judge.floors(others, count=len(prompts))
+    sweep, results = Sweep(folder, prompts, judge), []
+    for name in networks:
+        results += _measured(sweep, name, grid)
+        write_results(results, floors, folder)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
+    try:
+        _sweep()
+    except (FetchError, OSError, TfsnapError, ValueError) as error:
+        sys.exit(f"sweep: {error}")
+    print(f"Tables and plots are in {_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["networks", "output"])
+    app.run(main)
