@@ -1,6 +1,6 @@
 """Draws distance against CLIP score over guidance scales and steps, as SnapFusion's Figs. 4, 6, 7.
 
-    tools/sweep.py --networks=teacher=runs/distill/teacher16,student=runs/distill/student
+    tools/sweep.py --networks=teacher=runs/distill/teacher16,student=runs/distill/efficient8
         --guidance=1,2,3,4 --steps=8,16,50 --count=208 --output=runs/sweep
     tools/sweep.py --networks=int8=runs/emoji/int8 --clip=runs/emoji/clip/weights.safetensors
         --guidance=1,2,4 --split=holdout --output=runs/int8

@@ -78,7 +78,9 @@ def fingerprint(*models: keras.Model) -> str:
     """Tells networks apart by their weights."""
     digest = hashlib.sha256()
     for model in models:
-        for variable in sorted(model.variables, key=lambda variable: variable.name):
-            digest.update(variable.name.encode())
+        # What stands before the layer's name depends on what else was built.
+        named = {"/".join(v.name.split("/")[-2:]): v for v in model.variables}
+        for name, variable in sorted(named.items()):
+            digest.update(name.encode())
             digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
     return digest.hexdigest()[:_DIGITS]

@@ -33,6 +33,8 @@ def test_pictures_with_texts_beside_them(tmp_path):
     ]
     assert [e.read() for e in reader if isinstance(e, Entry)] == [png(n) for n in (0, 3, 1, 2)]
     assert found(reader) == found(FolderReader(tmp_path))
+    every = [e.name for e in reader.pictures()]  # With captions and without.
+    assert every == ["000.png", "003.png", "cats/001.png", "cats/002.png", "cats/UPPER.JPG"]
 
 
 def test_captions_that_are_of_no_use(tmp_path):
