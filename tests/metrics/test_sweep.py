@@ -9,6 +9,7 @@ from PIL import Image
 from tests.metrics.tiny_clip import make_clip, pictures, tokenize
 from tfsnap.metrics.curves import curves, write_results
 from tfsnap.metrics.features import FeatureSpace, clip_space
+from tfsnap.metrics.framing import squares
 from tfsnap.metrics.judge import Captions, Judge
 from tfsnap.metrics.prompts import Prompt
 from tfsnap.metrics.reference import Reference
@@ -61,6 +62,13 @@ def test_a_point_is_measured_by_all_of_its_pictures(judge, tmp_path):
     for kind in ("frechet", "kernel", "clip"):
         pair = [getattr(d, kind).value for d in (found, expected)]
         assert pair[0] == pytest.approx(pair[1], rel=1e-3, abs=1e-6)
+
+
+def test_pictures_are_framed_before_any_network_sees_them(clip):
+    images, space = pictures(3, side=16), clip_space(clip)
+    found = make_judge(clip, side=4, references={}).features(images)[space.name]
+    np.testing.assert_allclose(found, space.embed(squares(images, 4)), atol=1e-6)
+    assert np.abs(found - space.embed(images)).max() > 1e-3
 
 
 def test_a_sweep_that_was_stopped_goes_on(judge, tmp_path):
