@@ -63,7 +63,7 @@ def _found() -> Iterator[Entry | Skipped]:
     # Imported here: TFDS takes seconds to load.
     from tfsnap.data.readers.tfds_set import TfdsReader
 
-    return iter(TfdsReader(_TFDS.value))
+    return iter(TfdsReader(_TFDS.value, captioned=False))
 
 
 def _squares(side: int, unusable: list[str]) -> Iterator[np.ndarray]:

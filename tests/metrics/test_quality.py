@@ -43,7 +43,9 @@ def test_values_are_the_distances_and_errors_their_spread_over_bootstraps():
     assert found.clip.value == pytest.approx(clip_distance(made, real), rel=1e-4)
     expected = np.std([clip_distance(r, real) for r in rows])
     assert found.clip.error == pytest.approx(expected, rel=1e-3)
-    assert found.kernel.value == pytest.approx(kernel_distance(made, real, seed=2)[0], rel=1e-4)
+    kernel, spread = kernel_distance(made, real, size=20, seed=2)
+    assert found.kernel.value == pytest.approx(kernel, rel=1e-4)
+    assert found.kernel.error == pytest.approx(spread, rel=1e-4) and spread > 0.05 * kernel
     assert str(found).startswith("Frechet ") and "KID" in str(found) and "CMMD" in str(found)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.tools.programs import ROOT
 from tests.tools.refusals import ending, refusal
+from tfsnap.data.fetch import data_root
 from tfsnap.metrics.reference import load_reference
 
 
@@ -95,6 +96,22 @@ def test_what_cannot_be_swept_is_one_line(runs, swept, more, message):
     told = refusal("sweep", *sweep_arguments(runs, swept), *more)
     assert told.startswith("sweep: ") and message in told and "\n" not in told
     assert (swept / "results.json").read_bytes() == kept
+
+
+def test_a_tfds_split_is_the_data_set_that_is_made_of_it(runs, tmp_path):
+    clip = f"--clip={runs}/clip/weights.safetensors"
+    name = f"{data_root()}/emoji/16px/1.0.0:holdout"
+    for given, file in (
+        ([f"--tfds={name}", "--side=16"], "tfds"),
+        (["--dataset=emoji", "--split=holdout", "--resolution=16", "--nofeatures"], "own"),
+    ):
+        output = f"--output={tmp_path}/{file}.npz"
+        assert ending("reference_statistics", *given, clip, output) is None
+    theirs, own = (load_reference(tmp_path / f"{file}.npz") for file in ("tfds", "own"))
+    assert theirs.moments.count == own.moments.count == len(theirs.features)
+    assert own.features is None and own.space == theirs.space
+    np.testing.assert_allclose(theirs.moments.mean, own.moments.mean, atol=1e-6)
+    np.testing.assert_allclose(theirs.moments.covariance, own.moments.covariance, atol=1e-6)
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ class TfdsReader:
       caption_feature: that of the captions, "captions/text"; guessed where there is one only, or
         one whose name says it. Of class labels, which are never guessed, the names are taken.
       data_dir: where TFDS keeps its data; by default its own default.
+      captioned: whether captions are wanted; without them, no feature needs to hold any.
 
     Raises:
       ValueError: there is no such data set, split or feature, or several may be meant.
@@ -67,13 +68,14 @@ class TfdsReader:
         image_feature: str | None = None,
         caption_feature: str | None = None,
         data_dir: str | os.PathLike | None = None,
+        captioned: bool = True,
     ):
         self.place = path
         name, _, split = path.partition(":")
         self._builder = _builder(name, data_dir)
         leaves = list(_leaves(self._builder.info.features))
         self._image = _image_leaf(leaves, image_feature)
-        self._caption = _caption_leaf(leaves, caption_feature)
+        self._caption = _caption_leaf(leaves, caption_feature) if captioned else None
         _prepare(self._builder)
         self._splits = _splits(self._builder, split or _DEFAULT_SPLIT)
 
@@ -98,9 +100,11 @@ class TfdsReader:
         pairs = dataset.map(lambda example: (self._image_of(example), self._texts_of(example)))
         try:
             for number, (image, texts) in enumerate(pairs.as_numpy_iterator()):
-                yield found(
-                    f"{place}/{number:06d}", self._captions(texts), functools.partial(bytes, image)
-                )
+                name, read = f"{place}/{number:06d}", functools.partial(bytes, image)
+                if self._caption is None:
+                    yield Entry(name, (), read)
+                else:
+                    yield found(name, self._captions(texts), read)
         except (tf.errors.OpError, OSError):
             yield Skipped(place, _UNREADABLE)
 
@@ -108,6 +112,8 @@ class TfdsReader:
         return functools.reduce(lambda value, key: value[key], self._image.path, example)
 
     def _texts_of(self, example: Any) -> tf.Tensor:
+        if self._caption is None:
+            return tf.constant("")
         texts = functools.reduce(lambda value, key: value[key], self._caption.path, example)
         return texts.flat_values if isinstance(texts, tf.RaggedTensor) else texts
 
