@@ -1,10 +1,10 @@
-"""Writes what real pictures look like to a network, for distances from them.
+r"""Writes what real pictures look like to a network, for distances from them.
 
-    tools/reference_statistics.py --folder=val2014 --side=256 --inception=pt_inception.pth
+    tools/reference_statistics.py --folder=val2014 --side=256 --inception=pt_inception.pth \
         --output=coco.npz
-    tools/reference_statistics.py --tfds=coco_captions:val --side=256
+    tools/reference_statistics.py --tfds=coco_captions:val --side=256 \
         --clip=clip-l/clip.safetensors --output=coco-clip.npz
-    tools/reference_statistics.py --dataset=emoji --split=validation --resolution=64
+    tools/reference_statistics.py --dataset=emoji --split=validation --resolution=64 \
         --clip=runs/emoji/clip/weights.safetensors --output=validation.npz
 
 The file has mu and sigma, which pytorch-fid reads too, and the features themselves, which KID, CMMD

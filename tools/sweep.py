@@ -1,11 +1,11 @@
-"""Draws distance against CLIP score over guidance scales and steps, as SnapFusion's Figs. 4, 6, 7.
+r"""Draws distance against CLIP score over guidance scales and steps, as SnapFusion's Figs. 4, 6, 7.
 
-    tools/sweep.py --networks=teacher=runs/distill/teacher16,student=runs/distill/efficient8
+    tools/sweep.py --networks=teacher=runs/distill/teacher16,student=runs/distill/efficient8 \
         --guidance=1,2,3,4 --steps=8,16,50 --count=208 --output=runs/sweep
-    tools/sweep.py --networks=int8=runs/emoji/int8 --clip=runs/emoji/clip/weights.safetensors
+    tools/sweep.py --networks=int8=runs/emoji/int8 --clip=runs/emoji/clip/weights.safetensors \
         --guidance=1,2,4 --split=holdout --output=runs/int8
-    tools/sweep.py --networks=sd=runs/sd15 --dataset=data/coco --resolution=512 --prompts=coco
-        --count=30000 --clip=clip-g/clip.safetensors --inception=pt_inception.pth
+    tools/sweep.py --networks=sd=runs/sd15 --dataset=data/coco --resolution=512 --prompts=coco \
+        --split=all --count=30000 --clip=clip-g/clip.safetensors --inception=pt_inception.pth \
         --references=coco=coco.npz --output=runs/coco
 
 Each network is the workdir of a UNet's run or a bundle. Features of what was generated stay in
