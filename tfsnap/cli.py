@@ -88,19 +88,17 @@ def _generate(arguments: argparse.Namespace) -> None:
 def _load(arguments: argparse.Namespace) -> Any:
     """The pipeline that the flags name."""
     from tfsnap.runtime import RequestError, TextToImage
+    from tfsnap.runtime.sizes import parse_size
 
+    size = None if arguments.size is None else parse_size(arguments.size)
     if arguments.weights is None:
-        model = TextToImage(
-            arguments.bundle, threads=arguments.threads, interpreter=arguments.interpreter
+        return TextToImage(
+            arguments.bundle,
+            size=size,
+            threads=arguments.threads,
+            interpreter=arguments.interpreter,
+            low_memory=arguments.low_memory,
         )
-        height, width, _ = model.components.image_shape
-        asked = arguments.height or height, arguments.width or width
-        if asked != (height, width):
-            raise RequestError(
-                f"The bundle draws {height} x {width} pixels, not {asked[0]} x {asked[1]}: leave "
-                "out --height and --width, or use --weights"
-            )
-        return model
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Else TensorFlow greets everyone.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
@@ -109,7 +107,8 @@ def _load(arguments: argparse.Namespace) -> Any:
         raise RequestError(
             f"{error.name} is not installed, which --weights needs: pip install 'tfsnap[train]'"
         ) from error
-    return load_pipeline(arguments.weights, height=arguments.height, width=arguments.width)
+    height, width = size or (None, None)
+    return load_pipeline(arguments.weights, height=height, width=width)
 
 
 def _labelled(pictures: Sequence[Any], prompts: Sequence[str]) -> Any:
@@ -121,12 +120,15 @@ def _labelled(pictures: Sequence[Any], prompts: Sequence[str]) -> Any:
 def _benchmark(arguments: argparse.Namespace) -> None:
     from tfsnap.bench.timing import benchmark
     from tfsnap.runtime.output import require_writable, write
+    from tfsnap.runtime.sizes import parse_size
 
     if arguments.json is not None:
         require_writable(arguments.json)
     report = benchmark(
         arguments.bundle,
         prompt=arguments.prompt,
+        size=None if arguments.size is None else parse_size(arguments.size),
+        low_memory=arguments.low_memory,
         threads=arguments.threads,
         steps=arguments.steps,
         guidance=arguments.guidance,
@@ -183,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     generate = commands.add_parser("generate", help="write pictures", allow_abbrev=False)
     generate.set_defaults(run=_generate)
     source = generate.add_mutually_exclusive_group(required=True)
-    source.add_argument("--bundle", help="folder or zip of a bundle")
+    source.add_argument("--bundle", help="folder or file of a bundle")
     source.add_argument(
         "--weights",
         help="folder of tools/convert_weights.py, or workdir of a UNet; runs the Keras model",
@@ -203,8 +205,6 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--strength", type=float, help="how much of it is redone; default: 0.8, with a mask 1"
     )
-    generate.add_argument("--height", type=_positive, help="in pixels; with --weights")
-    generate.add_argument("--width", type=_positive, help="in pixels; with --weights")
     generate.add_argument(
         "--output",
         required=True,
@@ -213,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark = commands.add_parser("benchmark", help="measure latency", allow_abbrev=False)
     benchmark.set_defaults(run=_benchmark)
-    benchmark.add_argument("--bundle", required=True, help="folder or zip of a bundle")
+    benchmark.add_argument("--bundle", required=True, help="folder or file of a bundle")
     _add_common_flags(benchmark)
     benchmark.add_argument("--prompt", default="a picture", help="default: %(default)s")
     for name, default, meaning in (
@@ -231,6 +231,14 @@ def _parser() -> argparse.ArgumentParser:
 def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="default: the model's")
     parser.add_argument("--guidance", type=float, help="1 is none; default: the model's")
+    parser.add_argument(
+        "--size", help="height x width in pixels, as 512x768; of a bundle, one that it was made for"
+    )
+    parser.add_argument(
+        "--low_memory",
+        action="store_true",
+        help="hold one chunk at a time of a network that is stored in several",
+    )
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument(
         "--interpreter", help="ai_edge_litert or tflite_runtime; default: what is installed"

@@ -1,6 +1,7 @@
 """Exports a trained model as a bundle that phones run.
 
     tools/export.py --workdir=runs/demo/unet --output=runs/demo/fp16 --precision=fp16
+    tools/export.py --workdir=runs/demo/unet --output=emoji.tfsnap --shape=64x64 --shape=64x96
 
 The workdir is that of the UNet; its config names the autoencoder and CLIP. Each network is compared
 with Keras on a real picture's inputs, and one that differs too much stops the export.
@@ -15,6 +16,7 @@ from tfsnap.export.bundle_writer import BundleSpec, write_bundle
 from tfsnap.export.converter import PRECISIONS
 from tfsnap.runtime.errors import TfsnapError
 from tfsnap.runtime.manifest import SAMPLERS
+from tfsnap.runtime.sizes import parse_size
 from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
@@ -23,7 +25,11 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run."
 _AUTOENCODER = flags.DEFINE_string(
     "autoencoder", None, "Weight file to take the decoder from, such as a distilled one's."
 )
-_OUTPUT = flags.DEFINE_string("output", None, "Folder of the bundle; an earlier one is replaced.")
+_OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "The bundle: one file if the name ends in .tfsnap, else a folder. It is replaced.",
+)
 _PRECISION = flags.DEFINE_enum("precision", "fp16", PRECISIONS, "How weights are stored.")
 _NAME = flags.DEFINE_string("name", "emoji", "Name of the model, for people.")
 _PROMPT = flags.DEFINE_string(
@@ -39,6 +45,13 @@ _MIN_PSNR = flags.DEFINE_float(
 )
 _ENCODER = flags.DEFINE_bool(
     "encoder", False, "Add the encoder of pictures, for generating from a picture."
+)
+_SHAPES = flags.DEFINE_multi_string(
+    "shape", [], "Height x width of the pictures, as 512x768; may be repeated, the default first."
+)
+_CHUNKS = flags.DEFINE_integer("chunks", 1, "Files that the UNet is split in, to run in turn.", 1)
+_GUIDANCE_BATCH = flags.DEFINE_bool(
+    "guidance_batch", False, "Let the UNet take both contexts of guidance in one call."
 )
 
 
@@ -57,6 +70,9 @@ def main(argv: list[str]) -> None:
             guidance=_GUIDANCE.value,
             min_psnr_db=_MIN_PSNR.value,
             encoder=_ENCODER.value,
+            shapes=tuple(parse_size(shape) for shape in _SHAPES.value),
+            chunks=_CHUNKS.value,
+            guidance_batch=_GUIDANCE_BATCH.value,
         )
         model = load_finished(_WORKDIR.value)
         if _AUTOENCODER.value:
@@ -72,7 +88,7 @@ def main(argv: list[str]) -> None:
     ) as error:
         sys.exit(f"export: {error}")
     for name, component in manifest.components.items():
-        size, psnr = component.bytes / 1e6, component.parity.psnr_db
+        size, psnr = component.size / 1e6, component.parity.psnr_db
         print(f"{name:12}  {size:7.2f} MB  PSNR {psnr:5.1f} dB against Keras")
     print(f"Bundle: {_OUTPUT.value}")
 

@@ -105,7 +105,11 @@ def test_progress_is_shown_on_a_terminal(tiny_bundle, tmp_path):
         (["--prompt=a", "--threads=0"], "threads is 0"),
         (["--prompt=a", "--interpreter=x"], "The interpreter is 'x'"),
         (["--prompt=a", "--sampler=x"], "sampler is 'x'; it must be one of ddim, dpmpp_2m"),
-        (["--prompt=a", "--height=8"], "The bundle draws 16 x 16 pixels, not 8 x 16"),
+        (
+            ["--prompt=a", "--size=8x16"],
+            "draws pictures of 16x16 pixels (height x width), not 8x16",
+        ),
+        (["--prompt=a", "--size=8"], "The size is '8'; it must be HEIGHTxWIDTH in pixels"),
         (["--prompt=a", "--strength=0.5"], "strength is given without an image"),
         (["--prompt=a", f"--image={ROOT}/README.md"], "Cannot read the picture"),
         (["--prompt=a", f"--image={ROOT}/docs/images/demo.png"], "This bundle has no encoder"),
@@ -120,7 +124,7 @@ def test_bad_requests(tiny_bundle, tmp_path, flags, message):
 def test_a_network_that_returns_nan(with_unet, tmp_path):
     folder = with_unet("unet_of_nan.tflite")
     line = complaint(generate(folder, "--prompt=a", f"--output={tmp_path / 'x.png'}"))
-    assert "The UNet at t = 999 returned 256 of 256 values that are NaN" in line
+    assert "The UNet at t = 999 returned 512 of 512 values that are NaN" in line
     assert not (tmp_path / "x.png").exists()
 
 
@@ -167,7 +171,7 @@ def test_bad_bundles(capsys, tmp_path, edit):
     output = f"--output={tmp_path / 'x.png'}"
     assert "No bundle at" in fails(capsys, f"--bundle={tmp_path / 'none'}", output)
     assert "no manifest.json" in fails(capsys, f"--bundle={tmp_path}", output)
-    folder = edit(lambda manifest: manifest.update(format_version=2))
+    folder = edit(lambda manifest: manifest.update(format_version=3))
     assert "upgrade tfsnap" in fails(capsys, f"--bundle={folder}", output)
 
 

@@ -75,7 +75,8 @@ def replaced(path, value):
     [
         ("format", "keras", "no tfsnap bundle: its format is 'keras'"),
         ("format", None, "no tfsnap bundle"),
-        ("format_version", 2, "format_version 2 and this tfsnap reads up to 1: upgrade tfsnap"),
+        ("format_version", 3, "format_version 3 and this tfsnap reads up to 2: upgrade tfsnap"),
+        ("format_version", 0, "format_version is 0; it must be a positive integer"),
         ("format_version", "1", "format_version is '1'"),
         ("format_version", True, "format_version is True"),
         ("name", None, "lacks 'name'"),

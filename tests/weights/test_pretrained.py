@@ -192,7 +192,7 @@ def test_what_cannot_be_loaded_is_one_line(hugging_face, converted, tmp_path):
 def test_generate_runs_weights_with_the_flags_of_bundles(converted, photo, tmp_path, capsys):
     for name, picture in zip(("image", "mask"), photo, strict=True):
         picture.save(tmp_path / f"{name}.png")
-    size = [f"--height={HEIGHT}", f"--width={WIDTH}", "--steps=2"]
+    size = [f"--size={HEIGHT}x{WIDTH}", "--steps=2"]
     flags = ["generate", f"--weights={converted}", "--prompt=a red apple", *size]
     source = [f"--image={tmp_path}/image.png", f"--mask={tmp_path}/mask.png", "--strength=0.9"]
     several = ["--images_per_prompt=2", f"--output={tmp_path}/{{index}}.png", "--sampler=euler"]

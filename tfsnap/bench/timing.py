@@ -8,16 +8,22 @@ together.
 import os
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tfsnap.bench.device import describe_device, peak_memory_mb
 from tfsnap.bench.report import LatencyReport, Timing
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.components import Components, TFLiteComponents, load_component
+from tfsnap.runtime.components import (
+    AnyNetwork,
+    Components,
+    TFLiteComponents,
+    load_component,
+)
+from tfsnap.runtime.contexts import predict_each
 from tfsnap.runtime.errors import RequestError
-from tfsnap.runtime.interpreter import Network, find_backend, load
+from tfsnap.runtime.interpreter import find_backend, load
 from tfsnap.runtime.manifest import COMPONENTS
 from tfsnap.runtime.pipeline import Generated, Pipeline
 from tfsnap.runtime.time_features import time_features
@@ -29,6 +35,8 @@ def benchmark(
     path: str | os.PathLike,
     *,
     prompt: str = "a picture",
+    size: tuple[int, int] | None = None,
+    low_memory: bool = False,
     threads: int = 2,
     steps: int | None = None,
     guidance: float | None = None,
@@ -44,6 +52,8 @@ def benchmark(
     Args:
       path: the bundle.
       prompt: what the pictures show.
+      size: see `TextToImage`, as for the next.
+      low_memory: whether to hold one chunk at a time.
       threads: threads that the networks may use.
       steps: steps of a picture; by default the bundle's.
       guidance: guidance scale; by default the bundle's.
@@ -64,11 +74,13 @@ def benchmark(
 
     progress("loading")
     (bundle, networks, network_load, pipeline), load_ms = _timed(
-        lambda: _load(path, threads=threads, interpreter=backend.name)
+        lambda: _load(
+            path, size=size, threads=threads, interpreter=backend.name, low_memory=low_memory
+        )
     )
     request = {"steps": steps, "guidance": guidance}
     progress("first picture")
-    watched = _FirstCalls(pipeline.components)
+    watched = _FirstCalls(pipeline.components, contexts=bundle.manifest.contexts)
     first = Pipeline(watched, tokenizer=pipeline.tokenizer, settings=pipeline.settings)
     (generated,), first_ms = _timed(lambda: first.generate([prompt], **request))
 
@@ -127,8 +139,9 @@ def time_network(
 class _FirstCalls:
     """Passes calls on and keeps how long the first of every network took; a `Components`."""
 
-    def __init__(self, components: Components):
+    def __init__(self, components: Components, *, contexts: int):
         self._components = components
+        self._contexts = contexts
         self.first_ms: dict[str, float] = {}
         self.calls = dict.fromkeys(COMPONENTS, 0)
 
@@ -138,11 +151,12 @@ class _FirstCalls:
     def predict(
         self, *, latent: np.ndarray, time_features: np.ndarray, context: np.ndarray
     ) -> np.ndarray:
-        return self._watch(
-            "unet",
-            lambda: self._components.predict(
-                latent=latent, time_features=time_features, context=context
-            ),
+        return predict_each(
+            lambda **arrays: self._watch("unet", lambda: self._components.predict(**arrays)),
+            contexts=self._contexts,
+            latent=latent,
+            time_features=time_features,
+            context=context,
         )
 
     def decode(self, latent: np.ndarray) -> np.ndarray:
@@ -156,14 +170,15 @@ class _FirstCalls:
 
 
 def _load(
-    path: str | os.PathLike, *, threads: int, interpreter: str
-) -> tuple[Bundle, dict[str, Network], dict[str, float], Pipeline]:
+    path: str | os.PathLike, *, size: tuple[int, int] | None, **options: Any
+) -> tuple[Bundle, dict[str, AnyNetwork], dict[str, float], Pipeline]:
     """As `TextToImage`, but also returns the networks and the milliseconds each took."""
     bundle = Bundle.open(path)
+    bundle = bundle.at(*(size or bundle.manifest.image_shape[:2]))
     networks, times = {}, {}
     for name in COMPONENTS:
         networks[name], times[name] = _timed(
-            lambda name=name: load_component(bundle, name, threads=threads, interpreter=interpreter)
+            lambda name=name: load_component(bundle, name, **options)
         )
     pipeline = Pipeline(
         TFLiteComponents(**networks),

@@ -13,26 +13,31 @@ import numpy as np
 import tensorflow as tf
 
 from tfsnap import __version__
+from tfsnap.export.component_files import component_files
 from tfsnap.export.converter import convert
-from tfsnap.export.graphs import Graph, component_graphs
-from tfsnap.export.keras_components import RecordingComponents, settings_of
+from tfsnap.export.keras_components import settings_of
 from tfsnap.export.parity import THRESHOLDS_DB, check_parity
+from tfsnap.export.variants import Variant, conversions_of, variants_of
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.components import Components, TFLiteComponents
-from tfsnap.runtime.interpreter import Network, load
+from tfsnap.runtime.components import AnyNetwork, Components, TFLiteComponents, load_files
+from tfsnap.runtime.lending import lend
 from tfsnap.runtime.manifest import (
     COMPONENTS,
     ENCODER,
     MANIFEST,
+    Chunk,
     Component,
     Goldens,
     Manifest,
     Parity,
     TokenizerFile,
+    least_version,
 )
 from tfsnap.runtime.pipeline import Generated, Pipeline
+from tfsnap.runtime.publish import publish, require_replaceable
 from tfsnap.runtime.settings import Sampler, Settings
+from tfsnap.runtime.storage import Folder
 from tfsnap.tokenizer import Tokenizer
 from tfsnap.weights.store import save_tensors
 
@@ -55,6 +60,10 @@ class BundleSpec:
       guidance: default guidance scale; it does not matter where guidance is baked in.
       min_psnr_db: parity to reach; None means the precision's `THRESHOLDS_DB`.
       encoder: whether the bundle gets the encoder of pictures, to start from one.
+      shapes: heights and widths of the pictures that it draws, in pixels, the default first; none
+        means the model's own.
+      chunks: in how many files the UNet is split.
+      guidance_batch: whether the UNet takes the contexts of guidance in one call.
     """
 
     name: str
@@ -66,6 +75,9 @@ class BundleSpec:
     guidance: float = 4.0
     min_psnr_db: float | None = None
     encoder: bool = False
+    shapes: tuple[tuple[int, int], ...] = ()
+    chunks: int = 1
+    guidance_batch: bool = False
 
 
 def write_bundle(model: LatentDiffusion, output: str | os.PathLike, spec: BundleSpec) -> Manifest:
@@ -76,7 +88,8 @@ def write_bundle(model: LatentDiffusion, output: str | os.PathLike, spec: Bundle
 
     Args:
       model: the trained networks.
-      output: folder of the bundle; an earlier bundle there is replaced.
+      output: the bundle, one file if the name ends in `tfsnap.runtime.archive.SUFFIX` and else a
+        folder; an earlier bundle there is replaced.
       spec: precision, defaults and names.
 
     Returns:
@@ -85,17 +98,16 @@ def write_bundle(model: LatentDiffusion, output: str | os.PathLike, spec: Bundle
     Raises:
       ParityError: a converted network differs too much from Keras.
       FileExistsError: there is something at `output` that is not a bundle.
-      ValueError: the precision is unknown.
+      ValueError: the precision is unknown, or the model cannot be exported as `spec` says.
     """
     output = pathlib.Path(output)
-    if output.exists() and not (output / MANIFEST).is_file():
-        raise FileExistsError(f"{output} exists and is not a bundle; choose another --output")
+    require_replaceable(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
         folder.chmod(0o755)
         manifest = _Writer(model, folder, spec).write()
-        _publish(folder, output)
+        publish(folder, output)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -111,25 +123,32 @@ class _Writer:
         self._spec = spec
         self._model = model
         sampler = Sampler(default=spec.sampler, steps=spec.steps or model.steps)
-        self._settings: Settings = settings_of(model, guidance=spec.guidance, sampler=sampler)
+        shape = spec.shapes[0] if spec.shapes else model.resolution
+        default = dataclasses.replace(model, resolution=shape)
+        self._settings: Settings = settings_of(default, guidance=spec.guidance, sampler=sampler)
         pad = model.pad_token
         self._tokenizer = Tokenizer(spec.merges, context_length=length, pad_token=pad)
-        graphs = component_graphs(model)
-        names = (*COMPONENTS, ENCODER) if spec.encoder else COMPONENTS
-        self._graphs = {name: graphs[name] for name in names}
-        self._reference = RecordingComponents(graphs)
+        if spec.guidance_batch and self._settings.guidance.baked_in:
+            raise ValueError("guidance is baked into this UNet: leave out --guidance_batch")
+        contexts = 2 if spec.guidance_batch else 1
+        self._variants = variants_of(model, spec.shapes, contexts=contexts)
+        self._names = (*COMPONENTS, ENCODER) if spec.encoder else COMPONENTS
 
     def write(self) -> Manifest:
         spec = self._spec
         self._record()
         networks, components = {}, {}
-        for name, graph in self._graphs.items():
-            networks[name], components[name] = self._write_component(graph)
+        for name in self._names:
+            networks[name], components[name] = self._write_component(name)
+        sizes = tuple(variant.size for variant in self._variants)
+        sizes = sizes if len(sizes) > 1 else None
         tokenizer = f"tokenizer/{spec.merges.name}"
         (self._folder / "tokenizer").mkdir()
         shutil.copyfile(spec.merges, self._folder / tokenizer)
         manifest = Manifest(
+            format_version=least_version(components, sizes),
             name=spec.name,
+            sizes=sizes,
             precision=spec.precision,
             components=components,
             tokenizer=TokenizerFile(
@@ -145,7 +164,8 @@ class _Writer:
                 "converter": f"tf.lite of TensorFlow {tf.__version__}",
                 "parameters": {
                     name: sum(v.shape.num_elements() for v in graph.weights)
-                    for name, graph in self._graphs.items()
+                    for name, graph in self._variants[0].graphs.items()
+                    if name in self._names
                 },
             },
             **vars(self._settings),
@@ -156,43 +176,69 @@ class _Writer:
 
     def _record(self) -> None:
         """Makes the calls that parity is checked on."""
-        result = self._generate(self._reference)
-        if self._spec.encoder:
-            self._reference.encode_image(np.clip(result.image, -1.0, 1.0))
+        for variant in self._variants:
+            result = self._generate(variant.reference, variant)
+            if self._spec.encoder:
+                variant.reference.encode_image(np.clip(result.image, -1.0, 1.0))
 
-    def _generate(self, components: Components) -> Generated:
-        pipeline = Pipeline(components, tokenizer=self._tokenizer, settings=self._settings)
+    def _generate(self, components: Components, variant: Variant) -> Generated:
+        latent = dataclasses.replace(self._settings.latent, shape=variant.size.latent)
+        settings = dataclasses.replace(self._settings, latent=latent)
+        pipeline = Pipeline(components, tokenizer=self._tokenizer, settings=settings)
         (result,) = pipeline.generate([self._spec.prompt], steps=_GOLDEN_STEPS, seed=_GOLDEN_SEED)
         return result
 
-    def _write_component(self, graph: Graph) -> tuple[Network, Component]:
+    def _write_component(self, name: str) -> tuple[AnyNetwork, Component]:
+        """Writes one component for all sizes; returns its network at the default one."""
         spec = self._spec
-        content = convert(graph, spec.precision)
-        network = load(content, name=graph.name)
+        variants = conversions_of(self._variants, name)
+        conversions = {v.signature: convert(v.graphs[name], spec.precision) for v in variants}
+        chunks = spec.chunks if name == "unet" else 1
+        files = self._write_files(name, component_files(conversions, chunks=chunks))
         threshold = spec.min_psnr_db
         if threshold is None:
             threshold = THRESHOLDS_DB[spec.precision]
-        psnr = check_parity(
-            graph.name,
-            network,
-            self._reference.calls[graph.name],
-            threshold_db=threshold,
+        # Of the files, as a reader loads them: merging and splitting are checked as well.
+        psnr = min(
+            check_parity(
+                name, self._load(name, files, v), v.reference.calls[name], threshold_db=threshold
+            )
+            for v in variants
         )
-        file = f"{graph.name}.tflite"
-        (self._folder / file).write_bytes(content)
+        network = self._load(name, files, variants[0])
+        alone = chunks == 1
         return network, Component(
-            file=file,
-            sha256=hashlib.sha256(content).hexdigest(),
-            bytes=len(content),
+            **(vars(files[0]) if alone else {"chunks": tuple(files)}),
             inputs=network.inputs,
             outputs=network.outputs,
             parity=Parity(psnr_db=round(psnr, 2), threshold_db=threshold),
         )
 
-    def _write_goldens(self, networks: dict[str, Network]) -> Goldens:
+    def _write_files(self, name: str, contents: list[bytes]) -> list[Chunk]:
+        files = []
+        for i, content in enumerate(contents):
+            file = f"{name}.tflite" if len(contents) == 1 else f"{name}.{i}.tflite"
+            (self._folder / file).write_bytes(content)
+            files.append(Chunk(file, hashlib.sha256(content).hexdigest(), len(content)))
+        return files
+
+    def _load(self, name: str, files: list[Chunk], variant: Variant) -> AnyNetwork:
+        several = len(conversions_of(self._variants, name)) > 1
+        storage, signature = Folder(self._folder), variant.signature
+        return load_files(
+            lambda file: lend(storage, file, signature=signature if several else None),
+            [part.file for part in files],
+            name=name,
+            outputs=list(variant.graphs[name].concrete().structured_outputs),
+            signature=signature,
+        )
+
+    def _write_goldens(self, networks: dict[str, AnyNetwork]) -> Goldens:
         """One picture of the converted networks, for readers in other languages to repeat."""
         path = self._folder / _GOLDENS
-        save_tensors(path, self._generate(TFLiteComponents(**networks))._asdict())
+        save_tensors(
+            path, self._generate(TFLiteComponents(**networks), self._variants[0])._asdict()
+        )
         return Goldens(
             file=_GOLDENS,
             sha256=_sha256(path),
@@ -205,13 +251,3 @@ class _Writer:
 
 def _sha256(path: pathlib.Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _publish(folder: pathlib.Path, output: pathlib.Path) -> None:
-    """Renames `folder` to `output`; an earlier bundle there is removed last."""
-    old = output.with_name(f".{output.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if output.exists():
-        os.replace(output, old)
-    os.replace(folder, output)
-    shutil.rmtree(old, ignore_errors=True)

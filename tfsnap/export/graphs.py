@@ -39,10 +39,14 @@ class Graph:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
+def component_graphs(model: LatentDiffusion, *, contexts: int = 1) -> dict[str, Graph]:
     """Returns the graphs of text encoder, UNet (one evaluation), decoder and encoder, by name.
 
     The encoder returns the mean latent, not yet scaled.
+
+    Args:
+      model: the networks.
+      contexts: how many of them the UNet takes at once, see `unet_graph`.
     """
     text, encoder = model.text_encoder, model.autoencoder.encoder
     height, width, _ = model.latent_shape
@@ -54,7 +58,7 @@ def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
             {"tokens": ([1, length], tf.int32)},
             text,
         ),
-        "unet": unet_graph(model.unet, latent=(height, width), tokens=length),
+        "unet": unet_graph(model.unet, latent=(height, width), tokens=length, contexts=contexts),
         "decoder": decoder_graph(model.autoencoder, latent=(height, width)),
         "encoder": _graph(
             "encoder",
@@ -82,24 +86,32 @@ def decoder_graph(autoencoder: Autoencoder, *, latent: tuple[int, int]) -> Graph
     )
 
 
-def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int) -> Graph:
+def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int, contexts: int = 1) -> Graph:
     """Returns the graph of one evaluation.
 
     Args:
       unet: the network.
       latent: height and width of the latent.
       tokens: length of the text embedding.
+      contexts: how many of them it takes at once: 2 is guidance in one call. There is one latent
+        and one time for all, and a prediction for each.
     """
     config = unet.config
+
+    def predict(
+        latent: tf.Tensor, time_features: tf.Tensor, context: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        # One latent for each context: GPUs compute batches that are broadcast wrong.
+        latents = tf.concat([latent] * contexts, axis=0) if contexts > 1 else latent
+        return {"prediction": unet.denoise(latents, features=time_features, context=context)}
+
     return _graph(
         "unet",
-        lambda latent, time_features, context: {
-            "prediction": unet.denoise(latent, features=time_features, context=context)
-        },
+        predict,
         {
             "latent": ([1, *latent, config.in_channels], tf.float32),
             "time_features": ([1, 1, config.time_width], tf.float32),
-            "context": ([1, tokens, config.context_width], tf.float32),
+            "context": ([contexts, tokens, config.context_width], tf.float32),
         },
         unet,
     )

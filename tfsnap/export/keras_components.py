@@ -5,6 +5,7 @@ import numpy as np
 from tfsnap.export.graphs import Graph, component_graphs
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import MAX_PERIOD
+from tfsnap.runtime.contexts import predict_each
 from tfsnap.runtime.pipeline import Pipeline
 from tfsnap.runtime.settings import Guidance, Latent, Sampler, Settings, TimeFeatures
 from tfsnap.tokenizer import Tokenizer
@@ -29,8 +30,13 @@ class KerasComponents:
     def predict(
         self, *, latent: np.ndarray, time_features: np.ndarray, context: np.ndarray
     ) -> np.ndarray:
-        outputs = self._run("unet", latent=latent, time_features=time_features, context=context)
-        return outputs["prediction"]
+        return predict_each(
+            lambda **arrays: self._run("unet", **arrays)["prediction"],
+            contexts=self.graphs["unet"].inputs["context"].shape[0],
+            latent=latent,
+            time_features=time_features,
+            context=context,
+        )
 
     def decode(self, latent: np.ndarray) -> np.ndarray:
         return self._run("decoder", latent=latent)["image"]

@@ -1,13 +1,17 @@
 """A bundle: everything that turns prompts into pictures, checked when it is opened."""
 
+import contextlib
 import json
 import os
 import pathlib
 import tempfile
 import zipfile
 
-from tfsnap.runtime.errors import BundleError
+from tfsnap.runtime.errors import BundleError, RequestError
+from tfsnap.runtime.interpreter import SIGNATURE
+from tfsnap.runtime.lending import lend
 from tfsnap.runtime.manifest import MANIFEST, Component, Manifest
+from tfsnap.runtime.sizes import is_sized
 from tfsnap.runtime.storage import Storage, open_storage, sha256
 from tfsnap.tokenizer import Tokenizer
 
@@ -17,7 +21,8 @@ class Bundle:
 
     Attributes:
       path: where it was opened.
-      manifest: what it says of itself.
+      manifest: what it says of itself, for the size of picture that was chosen.
+      signature: of the networks that depend on that size; None where they have but one.
 
     Example:
       >>> bundle = Bundle.open("emoji-demo")
@@ -25,9 +30,17 @@ class Bundle:
       (1, 8, 8, 4)
     """
 
-    def __init__(self, path: pathlib.Path, manifest: Manifest, storage: Storage):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        manifest: Manifest,
+        storage: Storage,
+        *,
+        signature: str | None = None,
+    ):
         self.path = path
         self.manifest = manifest
+        self.signature = signature or (SIGNATURE if manifest.sizes else None)
         self._storage = storage
 
     @classmethod
@@ -35,12 +48,12 @@ class Bundle:
         """Opens a bundle and compares every file with its checksum.
 
         Args:
-          path: a folder with `manifest.json`, or a zip file of such a folder's content, its members
-            stored and not compressed.
+          path: a folder with `manifest.json`, or one file with such a folder's content: a zip whose
+            members are stored and not compressed.
 
         Raises:
           BundleError: there is no bundle, it is damaged or was changed, it contradicts itself, or
-            it needs a later version of tfsnap.
+            it needs another version of tfsnap.
         """
         path = pathlib.Path(path)
         try:
@@ -60,9 +73,54 @@ class Bundle:
         """Returns what the manifest says of "text_encoder", "unet" or "decoder"."""
         return self.manifest.components[name]
 
-    def model(self, name: str) -> pathlib.Path | bytes:
-        """Returns a component's TFLite file: its path, or from a zip its content."""
-        return self._storage.model(self.component(name).file)
+    def at(self, height: int, width: int) -> "Bundle":
+        """The same bundle for another size of picture.
+
+        Args:
+          height: in pixels.
+          width: in pixels.
+
+        Raises:
+          RequestError: the bundle does not draw that size; the message lists those it does.
+        """
+        sizes = self.manifest.sizes or ()
+        found = [size for size in sizes if (size.height, size.width) == (height, width)]
+        if found:
+            signature = SIGNATURE if found == [sizes[0]] else found[0].name
+            return Bundle(
+                self.path,
+                self.manifest.at(found[0]),
+                self._storage,
+                signature=signature,
+            )
+        default = "{}x{}".format(*self.manifest.image_shape)
+        if f"{height}x{width}" == default:
+            return self
+        known = ", ".join(size.name for size in sizes) or default
+        raise RequestError(
+            f"The bundle draws pictures of {known} pixels (height x width), not {height}x{width}: "
+            "choose one of these, or export it with --shape"
+        )
+
+    def signature_of(self, name: str) -> str:
+        """The signature of a component's files that is to be run."""
+        sized = any(is_sized(tensor.name) for tensor in self.component(name).inputs)
+        return self.signature if self.signature and sized else SIGNATURE
+
+    def model(self, name: str) -> contextlib.AbstractContextManager[pathlib.Path]:
+        """Lends the TFLite file of a component that has but one; see `tfsnap.runtime.lending`.
+
+        Example:
+          >>> with bundle.model("unet") as path:
+          ...     interpreter = Interpreter(model_path=str(path))
+        """
+        (part,) = self.component(name).files
+        return self.lend(name, part.file)
+
+    def lend(self, name: str, file: str) -> contextlib.AbstractContextManager[pathlib.Path]:
+        """Lends one of a component's files, with `signature_of` it as its only signature."""
+        several = self.signature is not None
+        return lend(self._storage, file, signature=self.signature_of(name) if several else None)
 
     def read(self, file: str) -> bytes:
         """Returns the content of a file of the bundle, such as `manifest.goldens.file`."""

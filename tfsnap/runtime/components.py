@@ -1,19 +1,25 @@
 """The networks of a text-to-image model, as a sampler sees them."""
 
 import functools
-from collections.abc import Callable
-from typing import Protocol
+import pathlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import numpy as np
 
 from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.chunked import ChunkedNetwork
+from tfsnap.runtime.contexts import predict_each
 from tfsnap.runtime.errors import BundleError, RequestError
 from tfsnap.runtime.interpreter import Network, load
 from tfsnap.runtime.manifest import COMPONENTS, ENCODER, MANIFEST, TensorSpec
 
+AnyNetwork = Network | ChunkedNetwork
+
 
 class Components(Protocol):
-    """The networks on numpy arrays, batch 1. A `Pipeline` runs any object that has these.
+    """The networks on numpy arrays, for one picture. A `Pipeline` runs any object that has these.
 
     Attributes:
       image_shape: height, width and channels of the pictures.
@@ -27,15 +33,15 @@ class Components(Protocol):
     def predict(
         self, *, latent: np.ndarray, time_features: np.ndarray, context: np.ndarray
     ) -> np.ndarray:
-        """Evaluates the UNet once.
+        """Evaluates the UNet for every context.
 
         Args:
           latent: float32 [1, h, w, c].
           time_features: float32 [1, 1, F], from `tfsnap.runtime.time_features`.
-          context: float32 [1, T, C].
+          context: float32 [N, T, C]; 2 where there is guidance, else 1.
 
         Returns:
-          The prediction, epsilon or v, float32 [1, h, w, c].
+          The predictions, epsilon or v, float32 [N, h, w, c].
         """
 
     def decode(self, latent: np.ndarray) -> np.ndarray:
@@ -62,25 +68,24 @@ class TFLiteComponents:
     def __init__(
         self,
         *,
-        text_encoder: Network,
-        unet: Network,
-        decoder: Network,
-        encoder: Callable[[], Network] | None = None,
+        text_encoder: AnyNetwork,
+        unet: AnyNetwork,
+        decoder: AnyNetwork,
+        encoder: Callable[[], AnyNetwork] | None = None,
     ):
         self._text_encoder = text_encoder
         self._unet = unet
         self._decoder = decoder
         self._make_encoder = encoder
+        (self._contexts,) = {t.shape[0] for t in unet.inputs if t.name == "context"}
         self.image_shape = decoder.outputs[0].shape[1:]
 
     @classmethod
-    def load(
-        cls, bundle: Bundle, *, threads: int = 2, interpreter: str | None = None
-    ) -> "TFLiteComponents":
-        """Loads all that generating from text needs; see `load_component`."""
+    def load(cls, bundle: Bundle, **options: Any) -> "TFLiteComponents":
+        """Loads all that generating from text needs; the options are `load_component`'s."""
 
-        def load_one(name: str) -> Network:
-            return load_component(bundle, name, threads=threads, interpreter=interpreter)
+        def load_one(name: str) -> AnyNetwork:
+            return load_component(bundle, name, **options)
 
         encoder = functools.partial(load_one, ENCODER)
         has_encoder = ENCODER in bundle.manifest.components
@@ -95,8 +100,13 @@ class TFLiteComponents:
     def predict(
         self, *, latent: np.ndarray, time_features: np.ndarray, context: np.ndarray
     ) -> np.ndarray:
-        outputs = self._unet(latent=latent, time_features=time_features, context=context)
-        return outputs["prediction"]
+        return predict_each(
+            lambda **arrays: self._unet(**arrays)["prediction"],
+            contexts=self._contexts,
+            latent=latent,
+            time_features=time_features,
+            context=context,
+        )
 
     def decode(self, latent: np.ndarray) -> np.ndarray:
         return self._decoder(latent=latent)["image"]
@@ -105,7 +115,7 @@ class TFLiteComponents:
         return self._encoder(image=image)["latent"]
 
     @functools.cached_property
-    def _encoder(self) -> Network:
+    def _encoder(self) -> AnyNetwork:
         if self._make_encoder is None:
             raise RequestError(
                 "This bundle has no encoder, which an image to start from needs: export it again "
@@ -115,8 +125,13 @@ class TFLiteComponents:
 
 
 def load_component(
-    bundle: Bundle, name: str, *, threads: int = 2, interpreter: str | None = None
-) -> Network:
+    bundle: Bundle,
+    name: str,
+    *,
+    threads: int = 2,
+    interpreter: str | None = None,
+    low_memory: bool = False,
+) -> AnyNetwork:
     """Loads a network of a bundle and compares its tensors with the manifest.
 
     Args:
@@ -124,16 +139,62 @@ def load_component(
       name: "text_encoder", "unet", "decoder" or "encoder".
       threads: number of threads that it may use.
       interpreter: see `tfsnap.runtime.interpreter.find_backend`.
+      low_memory: whether to hold one chunk at a time of a network that is stored in several.
 
     Raises:
-      BundleError: the interpreter refuses the file, or its tensors are not as the manifest says.
+      BundleError: the interpreter refuses a file, or its tensors are not as the manifest says.
     """
     about = bundle.component(name)
-    where = f"{name} ({bundle.path / about.file})"
-    network = load(bundle.model(name), name=where, threads=threads, backend=interpreter)
+    where = f"{name} ({bundle.path / about.files[0].file})"
+    network = load_files(
+        functools.partial(bundle.lend, name),
+        [part.file for part in about.files],
+        name=where,
+        outputs=[tensor.name for tensor in about.outputs],
+        low_memory=low_memory,
+        threads=threads,
+        backend=interpreter,
+        signature=bundle.signature_of(name),
+    )
     _check_contract(where, "inputs", found=network.inputs, stated=about.inputs)
     _check_contract(where, "outputs", found=network.outputs, stated=about.outputs)
     return network
+
+
+def load_files(
+    lend: Callable[[str], AbstractContextManager[pathlib.Path]],
+    files: Sequence[str],
+    *,
+    name: str,
+    outputs: Sequence[str],
+    low_memory: bool = False,
+    **options: Any,
+) -> AnyNetwork:
+    """Loads a network from one file or from its chunks.
+
+    Args:
+      lend: lends one of `files`; see `tfsnap.runtime.lending.lend`.
+      files: of the network, in the order in which they run.
+      name: how to call it in messages.
+      outputs: names of what the network returns.
+      low_memory: see `load_component`.
+      **options: see `tfsnap.runtime.interpreter.load`.
+
+    Raises:
+      BundleError: the interpreter refuses a file, or two chunks do not fit together.
+    """
+
+    def load_file(file: str) -> Network:
+        with lend(file) as path:
+            return load(path, name=name if len(files) == 1 else f"{name}, {file}", **options)
+
+    loaders = [functools.partial(load_file, file) for file in files]
+    if len(files) == 1:
+        return loaders[0]()
+    try:
+        return ChunkedNetwork(loaders, outputs=outputs, one_at_a_time=low_memory)
+    except ValueError as error:
+        raise BundleError(f"{name}: {error}: export the bundle again") from error
 
 
 def _check_contract(

@@ -118,12 +118,12 @@ class Network:
       outputs: its outputs.
     """
 
-    def __init__(self, interpreter: Any, backend: Backend):
+    def __init__(self, interpreter: Any, backend: Backend, signature: str):
         self.backend = backend
         self._interpreter = interpreter
         # The runner must not outlive this function: the interpreter refuses to run while somebody
         # else holds its internals.
-        runner = interpreter.get_signature_runner(SIGNATURE)
+        runner = interpreter.get_signature_runner(signature)
         inputs, outputs = runner.get_input_details(), runner.get_output_details()
         self._input_indices = {name: tensor["index"] for name, tensor in inputs.items()}
         self._output_indices = {name: tensor["index"] for name, tensor in outputs.items()}
@@ -172,15 +172,21 @@ def _specs(details: dict[str, dict]) -> tuple[TensorSpec, ...]:
 
 
 def load(
-    model: pathlib.Path | bytes, *, name: str, threads: int = 2, backend: str | None = None
+    model: pathlib.Path | bytes,
+    *,
+    name: str,
+    threads: int = 2,
+    backend: str | None = None,
+    signature: str = SIGNATURE,
 ) -> Network:
-    """Loads a TFLite network.
+    """Loads a TFLite network of one signature.
 
     Args:
       model: path or content of the file.
       name: how to call it in messages.
       threads: number of threads that it may use.
       backend: see `find_backend`.
+      signature: what the signature is called.
 
     Raises:
       RequestError: `threads` is out of range.
@@ -194,7 +200,7 @@ def load(
     try:
         interpreter = found.interpreter(**source, num_threads=threads)
         interpreter.allocate_tensors()
-        return Network(interpreter, found)
+        return Network(interpreter, found, signature)
     except (ValueError, RuntimeError) as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
         raise BundleError(f"{name}: {found.name} {found.version} refuses it: {reason}") from error

@@ -6,12 +6,13 @@ from typing import Any
 
 from tfsnap.config import ScheduleConfig
 from tfsnap.diffusion.paths import SPACINGS
+from tfsnap.runtime.format_version import check_version
 from tfsnap.runtime.json_fields import read_fields
 from tfsnap.runtime.settings import Guidance, Latent, Sampler, Settings, TimeFeatures
+from tfsnap.runtime.sizes import Size, check_sizes
 
 MANIFEST = "manifest.json"
 FORMAT = "tfsnap-bundle"
-FORMAT_VERSION = 1
 COMPONENTS = ("text_encoder", "unet", "decoder")
 ENCODER = "encoder"  # Of pictures: a component that a bundle may have.
 SAMPLERS = ("ddim", "dpmpp_2m", "euler", "lcm")  # Those that every reader has.
@@ -46,24 +47,70 @@ class Parity:
 
 
 @dataclasses.dataclass(frozen=True)
-class Component:
-    """One network of a bundle.
+class Chunk:
+    """One of the files of a network that is stored in several.
 
     Attributes:
-      file: its TFLite file.
+      file: a TFLite file.
       sha256: of the file, 64 hexadecimal digits.
       bytes: size of the file.
-      inputs: all inputs of the signature "serving_default".
-      outputs: all its outputs.
-      parity: measured when the bundle was exported.
     """
 
     file: str
     sha256: str
     bytes: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Component:
+    """One network of a bundle, in one file or in chunks.
+
+    Attributes:
+      file: its TFLite file; None, as the next two, where there are chunks.
+      sha256: of the file, 64 hexadecimal digits.
+      bytes: size of the file.
+      inputs: all inputs of the signature "serving_default".
+      outputs: all its outputs.
+      parity: measured when the bundle was exported.
+      chunks: files that run one after another and pass tensors on by name; see
+        `tfsnap.runtime.chunked.ChunkedNetwork`.
+    """
+
+    file: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     parity: Parity | None = None
+    chunks: tuple[Chunk, ...] | None = None
+
+    def __post_init__(self) -> None:
+        alone = (self.file, self.sha256, self.bytes)
+        if None in alone if self.chunks is None else alone != (None, None, None):
+            raise ValueError("a component has file, sha256 and bytes, or else chunks")
+        if self.chunks == ():
+            raise ValueError("chunks is empty; it must list at least one file")
+
+    @property
+    def files(self) -> tuple[Chunk, ...]:
+        """Its files, in the order in which they run."""
+        return self.chunks or (Chunk(self.file, self.sha256, self.bytes),)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(part.bytes for part in self.files)
+
+    def at(self, size: Size) -> "Component":
+        """The same for another size of picture."""
+        inputs, outputs = (
+            tuple(
+                dataclasses.replace(tensor, shape=size.adapt(tensor.name, tensor.shape))
+                for tensor in tensors
+            )
+            for tensors in (self.inputs, self.outputs)
+        )
+        return dataclasses.replace(self, inputs=inputs, outputs=outputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +157,7 @@ class Manifest:
 
     Attributes:
       format: always "tfsnap-bundle".
-      format_version: raised when older readers would misread a bundle.
+      format_version: raised when older readers would misread a bundle; see `least_version`.
       name: of the model.
       precision: of the weights: "fp32", "fp16" or "int8".
       components: the networks by name: text_encoder, unet and decoder; encoder may be added.
@@ -121,6 +168,7 @@ class Manifest:
       guidance: see `Settings`.
       sampler: see `Settings`.
       tokenizer: the tokenizer of the text encoder.
+      sizes: of the pictures, the default first; None where there is only that.
       goldens: tensors to compare with.
       provenance: where it all comes from; for people, no reader depends on it.
 
@@ -131,7 +179,7 @@ class Manifest:
     """
 
     format: str = FORMAT
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
     name: str
     precision: str
     components: dict[str, Component]
@@ -142,6 +190,7 @@ class Manifest:
     guidance: Guidance
     sampler: Sampler
     tokenizer: TokenizerFile
+    sizes: tuple[Size, ...] | None = None
     goldens: Goldens | None = None
     provenance: dict[str, Any] | None = None
 
@@ -167,6 +216,13 @@ class Manifest:
                 continue
             _check_tensors(f"{name} inputs", component.inputs, inputs)
             _check_tensors(f"{name} outputs", component.outputs, outputs)
+        if self.sizes is not None:
+            check_sizes(self.sizes, latent=self.latent.shape, image=self.image_shape)
+        if self.guidance.baked_in and self.contexts > 1:
+            raise ValueError("guidance is baked in, and yet the UNet takes two contexts")
+        least = least_version(self.components, self.sizes)
+        if self.format_version < least:
+            raise ValueError(f"format_version is {self.format_version}; it must be {least}")
 
     @classmethod
     def from_json(cls, values: Any) -> "Manifest":
@@ -178,14 +234,7 @@ class Manifest:
         found = values.get("format") if isinstance(values, dict) else None
         if found != FORMAT:
             raise ValueError(f"this is no tfsnap bundle: its format is {found!r}, not {FORMAT!r}")
-        version = values.get("format_version")
-        if type(version) is not int or version < 1:
-            raise ValueError(f"format_version is {version!r}; it must be a positive integer")
-        if version > FORMAT_VERSION:
-            raise ValueError(
-                f"the bundle has format_version {version} and this tfsnap reads up to "
-                f"{FORMAT_VERSION}: upgrade tfsnap"
-            )
+        check_version(values.get("format_version"))
         return read_fields(cls, values, where=MANIFEST)
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,14 +253,32 @@ class Manifest:
         """Height, width and channels of the pictures."""
         return self.components["decoder"].outputs[0].shape[1:]
 
+    @property
+    def contexts(self) -> int:
+        """How many contexts the UNet takes in one call: 2 for guidance, else 1."""
+        return _contexts(self.components["unet"])
+
+    def at(self, size: Size) -> "Manifest":
+        """The same with one of its sizes in the contracts and in the settings."""
+        components = {name: component.at(size) for name, component in self.components.items()}
+        latent = dataclasses.replace(self.latent, shape=size.latent)
+        return dataclasses.replace(self, components=components, latent=latent, sizes=None)
+
     def checksums(self) -> dict[str, tuple[str, str]]:
         """Returns, by file, what it holds and its SHA-256."""
-        named = {**self.components, "tokenizer": self.tokenizer, "goldens": self.goldens}
-        return {part.file: (name, part.sha256) for name, part in named.items() if part is not None}
+        files = {
+            part.file: (name, part.sha256)
+            for name, component in self.components.items()
+            for part in component.files
+        }
+        named = {"tokenizer": self.tokenizer, "goldens": self.goldens}
+        others = {p.file: (name, p.sha256) for name, p in named.items() if p is not None}
+        return files | others
 
     def _contracts(self) -> dict[str, tuple[dict, dict]]:
         """Type and shape of every tensor; None stands for any size."""
         latent = ("float32", (1, *self.settings.latent.shape))
+        contexts = self.contexts
         context = ("float32", (1, self.tokenizer.context_length, self._context_width()))
         tokens = ("int32", (1, self.tokenizer.context_length))
         features = ("float32", (1, 1, self.time_features.width))
@@ -220,8 +287,12 @@ class Manifest:
         return {
             "text_encoder": ({"tokens": tokens}, {"context": context}),
             "unet": (
-                {"latent": latent, "time_features": features, "context": context},
-                {"prediction": latent},
+                {
+                    "latent": latent,
+                    "time_features": features,
+                    "context": (context[0], (contexts, *context[1][1:])),
+                },
+                {"prediction": (latent[0], (contexts, *latent[1][1:]))},
             ),
             "decoder": ({"latent": latent}, {"image": ("float32", (1, None, None, 3))}),
             ENCODER: ({"image": ("float32", picture)}, {"latent": latent}),
@@ -231,6 +302,18 @@ class Manifest:
         """The width that the text encoder returns; the UNet must read the same."""
         outputs = self.components["text_encoder"].outputs
         return outputs[0].shape[-1] if outputs and outputs[0].shape else None
+
+
+def least_version(components: dict[str, Component], sizes: tuple[Size, ...] | None) -> int:
+    """The `format_version` of a bundle: 1 where the first readers can read it."""
+    chunked = any(component.chunks for component in components.values())
+    return 2 if chunked or sizes is not None or _contexts(components["unet"]) > 1 else 1
+
+
+def _contexts(unet: Component) -> int:
+    """Size of the UNet's batch of contexts, if it is one that can be."""
+    found = [tensor.shape[0] for tensor in unet.inputs if tensor.name == "context" and tensor.shape]
+    return 2 if found == [2] else 1
 
 
 def require_safe_name(name: str) -> None:

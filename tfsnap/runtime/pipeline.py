@@ -161,18 +161,16 @@ class Pipeline:
         """The UNet as a sampler wants it, guidance included."""
         features = self.settings.time_features
 
+        contexts = [c for c in (conditions.context, conditions.unconditional) if c is not None]
+        context = np.concatenate(contexts)  # [N, T, C]
+
         def evaluate(z_t: np.ndarray, t: float) -> np.ndarray:
             time = time_features(t, width=features.width, max_period=features.max_period)
-
-            def output(context: np.ndarray) -> np.ndarray:
-                found = self.components.predict(latent=z_t, time_features=time, context=context)
-                return _finite(found, f"UNet at t = {t:g}")
-
-            told = output(conditions.context)
-            if conditions.unconditional is None:
+            found = self.components.predict(latent=z_t, time_features=time, context=context)
+            told, *untold = np.split(_finite(found, f"UNet at t = {t:g}"), len(contexts))
+            if not untold:
                 return told
-            untold = output(conditions.unconditional)
-            return guide(conditional=told, unconditional=untold, scale=conditions.guidance)
+            return guide(conditional=told, unconditional=untold[0], scale=conditions.guidance)
 
         return Denoiser(evaluate, self.settings.prediction)
 

@@ -21,8 +21,8 @@ class Storage(Protocol):
     def open(self, name: str) -> BinaryIO:
         """Opens a file of `names` for reading."""
 
-    def model(self, name: str) -> pathlib.Path | bytes:
-        """Returns a TFLite file in the form an interpreter loads with the least memory."""
+    def path(self, name: str) -> pathlib.Path | None:
+        """Returns where a file lies by itself; None inside of an archive."""
 
 
 class Folder:
@@ -38,15 +38,16 @@ class Folder:
     def open(self, name: str) -> BinaryIO:
         return (self._root / name).open("rb")
 
-    def model(self, name: str) -> pathlib.Path:
-        return self._root / name  # The interpreter maps it into memory.
+    def path(self, name: str) -> pathlib.Path:
+        return self._root / name
 
 
 class Archive:
     """A bundle that is one zip file.
 
     Members must be stored, not compressed: networks hardly shrink, and a phone can map them into
-    memory where they lie.
+    memory where they lie. For that they lie at pages of their own, see `tfsnap.runtime.archive`;
+    reading them as it is done here needs no alignment, so that any stored zip will do.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -71,8 +72,8 @@ class Archive:
     def open(self, name: str) -> BinaryIO:
         return self._zip.open(name)
 
-    def model(self, name: str) -> bytes:
-        return self._zip.read(name)
+    def path(self, name: str) -> None:
+        return None
 
 
 def open_storage(path: str | os.PathLike) -> Storage:

@@ -12,14 +12,18 @@ class TextToImage(Pipeline):
 
     Args:
       bundle: the bundle or its path.
+      size: height and width of the pictures in pixels, one of those that the bundle draws; by
+        default its first.
       threads: number of threads that the networks may use.
       interpreter: "ai_edge_litert" or "tflite_runtime"; by default whichever there is, see
         `tfsnap.runtime.interpreter.find_backend`.
+      low_memory: whether to hold one chunk at a time of a network that is stored in several; it is
+        loaded anew in every evaluation.
 
     Raises:
       BundleError: there is no bundle, or it cannot be used.
       InterpreterError: no interpreter is installed.
-      RequestError: `threads` is out of range.
+      RequestError: `threads` is out of range, or the bundle does not draw that size.
 
     Example:
       >>> pictures = TextToImage("emoji-demo")(["thumbs up, noto style", "purple heart"], steps=8)
@@ -29,13 +33,18 @@ class TextToImage(Pipeline):
         self,
         bundle: Bundle | str | os.PathLike,
         *,
+        size: tuple[int, int] | None = None,
         threads: int = 2,
         interpreter: str | None = None,
+        low_memory: bool = False,
     ):
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
+        bundle = bundle.at(*(size or bundle.manifest.image_shape[:2]))
         super().__init__(
-            TFLiteComponents.load(bundle, threads=threads, interpreter=interpreter),
+            TFLiteComponents.load(
+                bundle, threads=threads, interpreter=interpreter, low_memory=low_memory
+            ),
             tokenizer=bundle.tokenizer(),
             settings=bundle.manifest.settings,
         )

@@ -1,0 +1,56 @@
+"""Packs a bundle's folder into one file, or unpacks one.
+
+    tools/pack_bundle.py --bundle=runs/demo/fp16 --output=emoji.tfsnap
+    tools/pack_bundle.py --bundle=emoji.tfsnap --output=emoji
+
+An output that ends in .tfsnap is one file, any other a folder. The bundle is checked before and
+after; an earlier one at the output is replaced at the very end.
+"""
+
+import pathlib
+import shutil
+import sys
+import tempfile
+
+from absl import app, flags
+
+from tfsnap.runtime.archive import read_archive
+from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.errors import TfsnapError
+from tfsnap.runtime.publish import publish, require_replaceable
+
+_BUNDLE = flags.DEFINE_string("bundle", None, "The bundle: folder or file.")
+_OUTPUT = flags.DEFINE_string("output", None, "The same bundle, as a file or folder.")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    try:
+        repack(pathlib.Path(_BUNDLE.value), pathlib.Path(_OUTPUT.value))
+    except (OSError, TfsnapError) as error:
+        sys.exit(f"pack_bundle: {error}")
+    print(f"Bundle: {_OUTPUT.value}")
+
+
+def repack(source: pathlib.Path, output: pathlib.Path) -> None:
+    """Copies a bundle, from and to a folder or a file."""
+    Bundle.open(source)
+    require_replaceable(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = pathlib.Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        folder.chmod(0o755)
+        if source.is_dir():
+            shutil.copytree(source, folder, dirs_exist_ok=True)
+        else:
+            read_archive(source, folder)
+        Bundle.open(folder)
+        publish(folder, output)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["bundle", "output"])
+    app.run(main)
