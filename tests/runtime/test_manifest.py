@@ -134,3 +134,84 @@ def test_names_that_leave_the_bundle_are_refused(name):
 
 def test_names_in_subfolders_are_allowed():
     require_safe_name("tokenizer/merges.txt.gz")
+
+
+def chunked(values):
+    unet = values["components"]["unet"]
+    unet["chunks"] = [
+        {"file": f"unet.{i}.tflite", "sha256": unet["sha256"], "bytes": 10 + i} for i in range(2)
+    ]
+    for field in ("file", "sha256", "bytes"):
+        del unet[field]
+    values["format_version"] = 2
+    return unet
+
+
+def test_a_component_in_chunks(values):
+    chunked(values)
+    manifest = Manifest.from_json(values)
+    assert json.loads(json.dumps(manifest.to_dict())) == values
+    unet = manifest.components["unet"]
+    assert [part.file for part in unet.files] == ["unet.0.tflite", "unet.1.tflite"]
+    assert unet.size == 21
+    assert manifest.checksums()["unet.1.tflite"][0] == "unet"
+    assert manifest.components["decoder"].files[0].file == "decoder.tflite"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v, u: u.update(file="unet.tflite"), "has file, sha256 and bytes, or else chunks"),
+        (lambda v, u: u.pop("chunks"), "has file, sha256 and bytes, or else chunks"),
+        (lambda v, u: u["chunks"].clear(), "chunks is empty"),
+        (lambda v, u: u["chunks"][0].pop("bytes"), "lacks 'bytes'"),
+        (lambda v, u: u["chunks"][1].update(file="../x"), "'../x' is no file name inside a bundle"),
+        (lambda v, u: v.update(format_version=1), "format_version is 1; it must be 2"),
+    ],
+)
+def test_chunks_that_are_wrong(values, change, message):
+    change(values, chunked(values))
+    with pytest.raises(ValueError, match=message):
+        Manifest.from_json(values)
+
+
+def two_contexts(values):
+    unet = values["components"]["unet"]
+    for tensor in (*unet["inputs"], *unet["outputs"]):
+        if tensor["name"] in ("context", "prediction"):
+            tensor["shape"][0] = 2
+    values["format_version"] = 2
+    return unet
+
+
+def test_a_unet_of_two_contexts(values):
+    assert Manifest.from_json(values).contexts == 1
+    two_contexts(values)
+    assert Manifest.from_json(values).contexts == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda v, u: u["outputs"][0]["shape"].__setitem__(0, 1),
+            r"must be float32 \[2, 8, 8, 4\]",
+        ),
+        (lambda v, u: u["inputs"][2]["shape"].__setitem__(0, 3), r"must be float32 \[1, 16, 8\]"),
+        (lambda v, u: v["guidance"].update(baked_in=True), "baked in, and yet the UNet takes two"),
+        (lambda v, u: v.update(format_version=1), "format_version is 1; it must be 2"),
+    ],
+)
+def test_contexts_that_are_wrong(values, change, message):
+    change(values, two_contexts(values))
+    with pytest.raises(ValueError, match=message):
+        Manifest.from_json(values)
+
+
+def test_an_older_format_is_exported_again(values, monkeypatch):
+    monkeypatch.setattr("tfsnap.runtime.format_version.OLDEST", 2)
+    message = (
+        "format_version 1 and this tfsnap reads 2 and later: export it again with tools/export"
+    )
+    with pytest.raises(ValueError, match=message):
+        Manifest.from_json(values)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.tools.programs import ROOT, SMALL, run, succeed, train, training
 from tests.tools.refusals import refusal
+from tfsnap.runtime.bundle import Bundle
 from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import addressed, load_tensors
@@ -161,6 +162,11 @@ def test_evaluating_what_cannot_be_is_one_line(runs, arguments, message):
     assert told.startswith("evaluate: ") and message in told
 
 
+def test_a_shape_that_is_none_is_one_line(runs, tmp_path):
+    told = refusal("export", f"--workdir={runs}/unet", f"--output={tmp_path}/b", "--shape=512")
+    assert told == "export: The size is '512'; it must be HEIGHTxWIDTH in pixels, as 512x768"
+
+
 def test_exporting_something_else_is_one_line(runs, tmp_path):
     told = refusal("export", f"--workdir={runs}/clip", f"--output={tmp_path}/b")
     assert told.endswith("the UNet's run is wanted")
@@ -225,16 +231,28 @@ def test_a_decoder_is_distilled_and_takes_the_teachers_place(runs, bundle):
     for name, value in new.items():
         if name.startswith(("encoder.", "quant_conv.")):
             np.testing.assert_array_equal(value, old[name])
+    small = runs / "small.tfsnap"
     succeed(
         "export",
         f"--workdir={runs}/unet",
         f"--autoencoder={weights}",
-        f"--output={runs}/small",
+        f"--output={small}",
         "--precision=int8",
         "--min_psnr=15",
+        "--shape=16x24",
+        "--shape=16x16",
+        "--chunks=2",
+        "--guidance_batch",
     )
-    sizes = [(folder / "decoder.tflite").stat().st_size for folder in (runs / "small", bundle)]
-    assert sizes[0] < sizes[1]
+    manifest = Bundle.open(small).manifest
+    assert [size.name for size in manifest.sizes] == ["16x24", "16x16"]
+    assert len(manifest.components["unet"].chunks) == manifest.contexts == 2
+    assert manifest.components["decoder"].size < (bundle / "decoder.tflite").stat().st_size
+    flags = [f"--bundle={small}", "--prompt=panda", "--steps=1", f"--output={runs}/small.png"]
+    succeed("generate", *flags, "--size=16x16", "--low_memory")
+    assert Image.open(runs / "small.png").size == (16, 16)
+    told = run("generate", *flags, "--size=24x16").stderr
+    assert "draws pictures of 16x24, 16x16 pixels (height x width), not 24x16" in told
     refused = run(
         "export",
         f"--workdir={runs}/unet",

@@ -1,0 +1,176 @@
+"""A bundle in one file: members where they can be mapped, and nothing lost when writing fails."""
+
+import errno
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import subprocess
+import zipfile
+
+import pytest
+
+from tests.runtime.processes import ROOT, complaint, run, run_code
+from tfsnap.runtime import Bundle, BundleError
+from tfsnap.runtime import archive as archive_module
+from tfsnap.runtime.archive import PAGE, data_offset, read_archive, write_archive
+from tfsnap.runtime.publish import publish, require_replaceable
+
+TOOL = ROOT / "tools/pack_bundle.py"
+SPARE_MB = 64
+
+
+@pytest.fixture(scope="module")
+def packed(tiny_bundle, session_dir):
+    path = session_dir / "tiny.tfsnap"
+    write_archive(tiny_bundle, path)
+    return path
+
+
+def enlarge(folder):
+    """Lengthens the text encoder by `SPARE_MB` that no reader looks at."""
+    path = folder / "text_encoder.tflite"
+    os.truncate(path, path.stat().st_size + SPARE_MB * 2**20)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest["components"]["text_encoder"].update(sha256=sha256)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def contents(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_it_opens_as_its_folder(tiny_bundle, packed):
+    assert Bundle.open(packed).manifest == Bundle.open(tiny_bundle).manifest
+
+
+def test_every_member_can_be_mapped_where_it_lies(tiny_bundle, packed):
+    wanted = contents(tiny_bundle)
+    with packed.open("rb") as file, zipfile.ZipFile(packed) as archive:
+        assert archive.namelist()[0] == "manifest.json"
+        assert sorted(archive.namelist()) == sorted(wanted)
+        for member in archive.infolist():
+            offset = data_offset(file, member)
+            assert offset % PAGE == 0
+            if member.file_size:
+                with mmap.mmap(
+                    file.fileno(), member.file_size, access=mmap.ACCESS_READ, offset=offset
+                ) as mapped:
+                    assert bytes(mapped) == wanted[member.filename]
+
+
+@pytest.mark.parametrize("program", [["unzip", "-t"], ["zipinfo"]])
+def test_other_programs_read_it(packed, program):
+    if shutil.which(program[0]) is None:
+        pytest.skip(f"{program[0]} is not installed")
+    subprocess.run([*program, packed], check=True, capture_output=True)
+
+
+def test_equal_bundles_are_equal_files(tiny_bundle, packed, tmp_path):
+    again = shutil.copytree(tiny_bundle, tmp_path / "again")
+    write_archive(again, tmp_path / "again.tfsnap")
+    assert (tmp_path / "again.tfsnap").read_bytes() == packed.read_bytes()
+
+
+def test_members_of_gigabytes_are_aligned_too(tmp_path, monkeypatch):
+    """zipfile adds a field to the headers of such members; here all are such."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, size in (("manifest.json", 10), ("a", 5000), ("b", 960), ("c", 2000)):
+        (folder / name).write_bytes(bytes(range(10)) * (size // 10))
+    write_archive(folder, tmp_path / "x.tfsnap")
+    with (tmp_path / "x.tfsnap").open("rb") as file, zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            offset = data_offset(file, member)
+            assert offset % PAGE == 0
+            file.seek(offset)
+            assert file.read(member.file_size) == archive.read(member)
+
+
+def test_back_to_a_folder(tiny_bundle, packed, tmp_path):
+    read_archive(packed, tmp_path / "folder")
+    assert contents(tmp_path / "folder") == contents(tiny_bundle)
+
+
+def test_a_full_disk_leaves_the_old_file(tiny_bundle, packed, tmp_path, monkeypatch):
+    output = shutil.copy(packed, tmp_path / "x.tfsnap")
+    folder = shutil.copytree(tiny_bundle, tmp_path / "new")
+
+    def full(source, target, length):
+        target.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(archive_module.shutil, "copyfileobj", full)
+    with pytest.raises(OSError, match="No space left"):
+        publish(folder, output)
+    assert output.read_bytes() == packed.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "x.tfsnap"]
+
+
+def test_a_copy_without_room_is_told(packed, monkeypatch):
+    def full(source, target, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tfsnap.runtime.lending.shutil.copyfileobj", full)
+    with (
+        pytest.raises(BundleError, match=r"unet.tflite cannot be copied to .*: set TMPDIR to"),
+        Bundle.open(packed).model("unet"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["thesis.tfsnap", "folder.tfsnap", "folder"])
+def test_what_is_no_bundle_is_not_replaced(tmp_path, name):
+    path = tmp_path / name
+    if name.startswith("folder"):
+        path.mkdir()
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("thesis.txt", "years of work")
+    with pytest.raises(FileExistsError, match="exists and is no"):
+        require_replaceable(path)
+
+
+def test_the_program_packs_and_unpacks(tiny_bundle, packed, tmp_path):
+    there = run([TOOL, f"--bundle={tiny_bundle}", f"--output={tmp_path}/x.tfsnap"])
+    assert there.returncode == 0, there.stderr
+    assert (tmp_path / "x.tfsnap").read_bytes() == packed.read_bytes()
+    back = run([TOOL, f"--bundle={tmp_path}/x.tfsnap", f"--output={tmp_path}/back"])
+    assert back.returncode == 0, back.stderr
+    assert contents(tmp_path / "back") == contents(tiny_bundle)
+    refused = run([TOOL, f"--bundle={tmp_path}/none", f"--output={tmp_path}/x.tfsnap"])
+    assert complaint(refused).startswith("pack_bundle: No bundle at")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "x.tfsnap"]
+
+
+def test_an_archive_is_loaded_into_no_more_memory_than_a_folder(
+    tiny_bundle, session_dir, interpreter
+):
+    """A member that was read into `bytes` would be memory of the process's own."""
+    code = """
+    import json, pathlib, re, sys
+    import numpy as np
+    from tfsnap.runtime.bundle import Bundle
+    from tfsnap.runtime.components import load_component
+
+    def own():
+        status = pathlib.Path("/proc/self/status").read_text()
+        return int(re.search(r"RssAnon:\\s+(\\d+)", status)[1]) // 1024
+
+    bundle = Bundle.open(sys.argv[1])
+    load_component(bundle, "decoder")  # What a first network costs by itself.
+    before = own()
+    network = load_component(bundle, "text_encoder")
+    network(tokens=np.zeros([1, 16], np.int32))
+    print(json.dumps(own() - before))
+    """
+    folder = shutil.copytree(tiny_bundle, session_dir / f"large-{interpreter}")
+    path = session_dir / f"large-{interpreter}.tfsnap"
+    enlarge(folder)
+    write_archive(folder, path)
+    apart = [run_code(code, bundle, interpreter=interpreter) for bundle in (folder, path)]
+    assert abs(apart[1] - apart[0]) < SPARE_MB / 2
