@@ -1,9 +1,9 @@
-"""What a process holds that loads and runs a network: from a folder, one file, chunks, of two sizes.
+"""Memory of a process that runs a network: from a folder, one file, chunks, or of two sizes.
 
     benchmarks/bundle_memory.py --layers=42 --folder=/tmp/bundle_memory
 
-The network is `layers` convolutions of 512 channels with random fp16 weights, 4.7 MB each. Every row
-is a process of its own. Linux only: the figures are those of /proc/self/status.
+The network is `layers` convolutions of 512 channels with random fp16 weights, 4.7 MB each. Every
+row is a process of its own. Linux only: the figures are those of /proc/self/status.
 """
 
 import json

@@ -18,14 +18,22 @@ def require_replaceable(output: pathlib.Path) -> None:
     if not output.exists():
         return
     if is_archive_name(output):
-        found = output.is_file() and zipfile.is_zipfile(output)
-        if not found or MANIFEST not in zipfile.ZipFile(output).namelist():
-            raise FileExistsError(f"{output} exists and is no bundle in one file; choose another")
+        if not _is_archive(output):
+            raise FileExistsError(
+                f"{output} exists and is no bundle in one file; choose another --output"
+            )
     elif not (output / MANIFEST).is_file():
         raise FileExistsError(
             f"{output} exists and is not a bundle; choose another --output (a name that ends in "
             f"{SUFFIX} is written as one file)"
         )
+
+
+def _is_archive(path: pathlib.Path) -> bool:
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return MANIFEST in archive.namelist()
 
 
 def publish(folder: pathlib.Path, output: pathlib.Path) -> None:
