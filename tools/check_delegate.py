@@ -48,15 +48,16 @@ def recorded(model: str) -> dict[str, Ranges]:
 def verdicts(model: str) -> list[Verdict]:
     """Checks every network."""
     gpu = find_gpu_class(_GPU.value) if _GPU.value else None
-    networks = models_of(model)
-    ranges = recorded(model)
-    if ranges and not set(ranges) & set(networks):
-        raise ValueError(f"{_RANGES.value} is about {', '.join(ranges)}, not {', '.join(networks)}")
     target = TARGETS[_TARGET.value]
-    return [
-        check_model(network, target, name=name, gpu=gpu, ranges=ranges.get(name))
-        for name, network in networks.items()
-    ]
+    with models_of(model) as networks:
+        ranges = recorded(model)
+        if ranges and not set(ranges) & set(networks):
+            found = f"{', '.join(ranges)}, not {', '.join(networks)}"
+            raise ValueError(f"{_RANGES.value} is about {found}")
+        return [
+            check_model(network, target, name=name, gpu=gpu, ranges=ranges.get(name))
+            for name, network in networks.items()
+        ]
 
 
 def main(argv: list[str]) -> None:

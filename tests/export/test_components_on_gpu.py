@@ -23,7 +23,8 @@ PRECISIONS = [
 def test_fp16_components_run_whole_on_the_gpu(bundles, component, half):
     bundle = Bundle.open(bundles["fp16"])
     inputs = example_inputs(bundle.component(component))
-    report = check_on_gpu(bundle.model(component), inputs, half=half)
+    with bundle.model(component) as path:
+        report = check_on_gpu(path, inputs, half=half)
     assert report.passed, report
     assert (report.max_error > 1e-5) == half  # What float32 differs by is below 1e-6.
 
@@ -39,9 +40,9 @@ def test_components_of_full_size_run_whole_on_the_gpu(component, half):
     bundle = Bundle.open(path)
     if component not in bundle.manifest.components:
         pytest.skip(f"{path} was exported without {component}")
-    model = bundle.model(component)
-    verdict = check_model(model, TARGETS["gpu"], name=component)
-    assert verdict.passed, table([verdict])
     inputs = example_inputs(bundle.component(component))
-    report = check_on_gpu(model, inputs, half=half, timeout=7200.0)
+    with bundle.model(component) as model:
+        verdict = check_model(model, TARGETS["gpu"], name=component)
+        assert verdict.passed, table([verdict])
+        report = check_on_gpu(model, inputs, half=half, timeout=7200.0)
     assert report.passed, report

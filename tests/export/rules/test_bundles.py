@@ -16,8 +16,10 @@ def failures(verdict):
 
 
 def verdicts(path, target):
-    models = models_of(path)
-    return {name: check_model(model, TARGETS[target], name=name) for name, model in models.items()}
+    with models_of(path) as models:
+        return {
+            name: check_model(model, TARGETS[target], name=name) for name, model in models.items()
+        }
 
 
 def test_an_fp16_bundle_passes_for_the_gpu(bundles):

@@ -1,10 +1,11 @@
 """Applies the rules of a target to a model."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tfsnap.export.rules import broadcasts, indexing, products, shapes, types
 from tfsnap.export.rules.builtins import missing_operators
@@ -82,11 +83,15 @@ def check_model(
     return Verdict(name, target, sum(len(g.operators) for g in graphs), tuple(findings))
 
 
-def models_of(path: str | os.PathLike) -> dict[str, pathlib.Path | bytes]:
-    """Returns the models of a bundle, or the one model, by name.
+@contextlib.contextmanager
+def models_of(path: str | os.PathLike) -> Iterator[dict[str, pathlib.Path]]:
+    """Lends the models of a bundle, or the one model, by name.
 
     Args:
       path: a bundle (a folder or a zip), or a TFLite file.
+
+    Yields:
+      Files that are good until the block is left. Chunks of a network are "unet, chunk 0", ...
 
     Raises:
       FileNotFoundError: there is nothing at `path`.
@@ -95,10 +100,16 @@ def models_of(path: str | os.PathLike) -> dict[str, pathlib.Path | bytes]:
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no model at {path}")
-    if path.is_dir() or zipfile.is_zipfile(path):
-        bundle = Bundle.open(path)
-        return {name: bundle.model(name) for name in bundle.manifest.components}
-    return {path.stem: path}
+    if not path.is_dir() and not zipfile.is_zipfile(path):
+        yield {path.stem: path}
+        return
+    bundle, found = Bundle.open(path), {}
+    with contextlib.ExitStack() as stack:
+        for name, component in bundle.manifest.components.items():
+            for number, part in enumerate(component.files):
+                told = f"{name}, chunk {number}" if component.chunks else name
+                found[told] = stack.enter_context(bundle.lend(name, part.file))
+        yield found
 
 
 def _apply(rules: Iterable[Rule], graph: Graph) -> list[Finding]:

@@ -8,7 +8,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tfsnap.export.rules.ranges import Ranges
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.components import TFLiteComponents
-from tfsnap.runtime.interpreter import Network, find_backend
+from tfsnap.runtime.interpreter import SIGNATURE, Network, find_backend
 from tfsnap.runtime.manifest import COMPONENTS
 from tfsnap.runtime.pipeline import Pipeline
 
@@ -21,6 +21,7 @@ class RecordingNetwork(Network):
 
     Args:
       model: path or content of the file.
+      signature: of the file, which is run.
       threads: number of threads that it may use.
 
     Attributes:
@@ -36,7 +37,9 @@ class RecordingNetwork(Network):
       (-3.1, 2.8)
     """
 
-    def __init__(self, model: pathlib.Path | bytes, *, threads: int = 2):
+    def __init__(
+        self, model: pathlib.Path | bytes, *, signature: str = SIGNATURE, threads: int = 2
+    ):
         kind = "model_content" if isinstance(model, bytes) else "model_path"
         interpreter = Interpreter(
             **{kind: model if isinstance(model, bytes) else str(model)},
@@ -45,7 +48,7 @@ class RecordingNetwork(Network):
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         interpreter.allocate_tensors()
-        super().__init__(interpreter, find_backend("ai_edge_litert"))
+        super().__init__(interpreter, find_backend("ai_edge_litert"), signature)
         floats = (d for d in interpreter.get_tensor_details() if d["dtype"] == np.float32)
         self._floats = {detail["name"]: detail["index"] for detail in floats if detail["name"]}
         self.ranges: dict[str, tuple[float, float]] = {}
@@ -76,8 +79,18 @@ def record_bundle(bundle: Bundle) -> dict[str, Ranges]:
 
     Returns:
       Ranges by component: text encoder, UNet and decoder.
+
+    Raises:
+      ValueError: a network is in chunks.
     """
-    networks = {name: RecordingNetwork(bundle.model(name)) for name in COMPONENTS}
+    if any(component.chunks for component in bundle.manifest.components.values()):
+        raise ValueError(
+            f"{bundle.path} has a network in chunks: record with the same bundle without --chunks"
+        )
+    networks = {}
+    for name in COMPONENTS:
+        with bundle.model(name) as path:
+            networks[name] = RecordingNetwork(path, signature=bundle.signature_of(name))
     components = TFLiteComponents(**networks)
     pipeline = Pipeline(components, tokenizer=bundle.tokenizer(), settings=bundle.manifest)
     goldens = bundle.manifest.goldens
