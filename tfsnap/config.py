@@ -169,6 +169,8 @@ class UNetConfig(Config):
         Diffusion 2. None means that `heads` counts.
       groups: groups of every GroupNorm.
       time_width: width of the sinusoidal time features; None means `down[0].channels`.
+      guidance_width: width of the sinusoidal features of a guidance scale, which the network then
+        reads beside the time: one evaluation is with guidance. None is a network without.
     """
 
     down: tuple[StageConfig, ...] = (
@@ -191,6 +193,7 @@ class UNetConfig(Config):
     groups: int = 32
     time_width: int | None = None
     head_width: int | None = None
+    guidance_width: int | None = None
 
     def __post_init__(self) -> None:
         self._require(len(self.down) >= 1, "down", "at least one stage")
@@ -213,6 +216,9 @@ class UNetConfig(Config):
         if self.time_width is None:
             object.__setattr__(self, "time_width", self.down[0].channels)
         self._require(self.time_width % 2 == 0, "time_width", "even")
+        width = self.guidance_width
+        fits = width is None or (width >= 4 and width % 2 == 0)
+        self._require(fits, "guidance_width", "even and at least 4, or None")
 
     def check_latent(self, latent: tuple[int, int]) -> None:
         """Raises a ValueError if a latent of this height and width does not fit the network."""

@@ -4,8 +4,8 @@ import tensorflow as tf
 from keras_cv.models import StableDiffusion
 
 from tfsnap.config import StageConfig, UNetConfig
-from tfsnap.models.unet import build_unet, time_features
-from tfsnap.weights.store import addressed
+from tfsnap.models.unet import ADDED, build_unet, time_features
+from tfsnap.weights.store import WeightMismatchError, addressed, assign
 
 SMALL = UNetConfig(
     down=(StageConfig(8, 2, (0, 1)), StageConfig(16, 1, 2)),
@@ -35,7 +35,8 @@ def evaluate(unet, **changes):
     } | changes
     latent = tf.constant(inputs["latent"], tf.float32)
     context = tf.constant(inputs["context"], tf.float32)
-    return unet(latent, timesteps=tf.constant(inputs["timesteps"]), context=context).numpy()
+    more = {name: tf.constant(value) for name, value in changes.items() if name == "guidance"}
+    return unet(latent, timesteps=tf.constant(inputs["timesteps"]), context=context, **more).numpy()
 
 
 def test_time_features_are_stable_diffusions():
@@ -54,6 +55,31 @@ def test_every_input_matters_and_examples_do_not_mix(unet):
     np.testing.assert_allclose(
         evaluate(unet, timesteps=np.array([4, 900]))[1], output[1], atol=1e-5
     )
+
+
+def test_a_scale_is_read_beside_the_time(unet):
+    told = build_unet(SMALL.replace(guidance_width=6))
+    values = {name: v.numpy() for name, v in addressed(unet.variables).items()}
+    with pytest.raises(WeightMismatchError, match=r"missing.*time\.guidance\.kernel"):
+        assign(values, told.variables)
+    assign(values, told.variables, added=ADDED)
+    np.testing.assert_array_equal(evaluate(told, guidance=[7.0, 2.0]), evaluate(unet))
+    rng = np.random.default_rng(2)
+    told.time_guidance.kernel.assign(rng.standard_normal([6, 8]))
+    output = evaluate(told, guidance=[7.0, 2.0])
+    assert np.abs(output - evaluate(unet)).max() > 1e-2
+    other = evaluate(told, guidance=[7.0, 3.0])
+    np.testing.assert_allclose(other[0], output[0], atol=1e-5)
+    assert np.abs(other[1] - output[1]).max() > 1e-3
+    np.testing.assert_array_equal(evaluate(told, guidance=[1.0, 1.0]), evaluate(told))
+    with pytest.raises(ValueError, match="reads no guidance scale"):
+        evaluate(unet, guidance=[7.0, 2.0])
+
+
+@pytest.mark.parametrize("width", [2, 7])
+def test_features_of_a_scale_are_an_even_number_of_four_or_more(width):
+    with pytest.raises(ValueError, match=f"guidance_width is {width}; it must be even and at"):
+        SMALL.replace(guidance_width=width)
 
 
 def test_blocks_lie_where_the_config_says(unet):

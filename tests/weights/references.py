@@ -2,7 +2,12 @@
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    LatentConsistencyModelPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.models.activations import GEGLU
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -144,11 +149,17 @@ def unet_inputs(config, height, width, tokens=5, seed=3):
 def unet_error(model, reference, height, width):
     """Our UNet against diffusers' on the same inputs."""
     inputs = unet_inputs(model.config, height, width)
+    told = {}
+    if model.config.guidance_width is not None:
+        inputs["guidance"] = np.array([7.5, 1.25], np.float32)
+        told["timestep_cond"] = LatentConsistencyModelPipeline.get_guidance_scale_embedding(
+            None, torch.from_numpy(inputs["guidance"]) - 1, model.config.guidance_width
+        )
     with torch.no_grad():
         expected = reference(
             nchw(inputs["latent"]),
             torch.from_numpy(inputs["timesteps"]),
             torch.from_numpy(inputs["context"]),
+            **told,
         ).sample
-    actual = model(inputs["latent"], timesteps=inputs["timesteps"], context=inputs["context"])
-    return relative_error(actual, nhwc(expected))
+    return relative_error(model(**inputs), nhwc(expected))

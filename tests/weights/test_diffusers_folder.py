@@ -115,6 +115,22 @@ def test_stable_diffusion_2_keeps_its_layout(merges, tmp_path):
     assert scheduler["prediction_type"] == "v_prediction"
 
 
+def test_a_projection_of_the_guidance_scale_goes_in_and_out(tmp_path):
+    reference = make_unet(time_cond_proj_dim=16)
+    folder = save(tmp_path / "hf", unet=reference)
+    components = convert.read(folder, convert.DIFFUSERS, ["unet"])
+    assert components[0].config.guidance_width == 16
+    convert.write(components, tmp_path / "out", convert.DIFFUSERS)
+    model, info = UNet2DConditionModel.from_pretrained(
+        tmp_path / "out/unet", output_loading_info=True
+    )
+    assert not any(info.values()), info
+    assert torch.equal(
+        model.state_dict()["time_embedding.cond_proj.weight"],
+        reference.state_dict()["time_embedding.cond_proj.weight"],
+    )
+
+
 def test_descriptions_carry_what_the_configs_said(tfsnap_folder):
     unet = load_trained(tfsnap_folder / "unet.safetensors", "unet")
     assert unet.about["prediction"] == "epsilon"

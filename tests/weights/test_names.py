@@ -48,6 +48,7 @@ PRUNED_UNET = UNetConfig(
     ("rows", "build", "config"),
     [
         (unet_rows, build_unet, PRUNED_UNET),
+        (unet_rows, build_unet, PRUNED_UNET.replace(guidance_width=4)),
         (
             autoencoder_rows,
             build_autoencoder,

@@ -59,6 +59,8 @@ UNETS = {
         attention_head_dim=(2, 4),
         use_linear_projection=True,
     ),
+    # As latent consistency models, which read the guidance scale.
+    "conditioned": dict(time_cond_proj_dim=16),
 }
 
 

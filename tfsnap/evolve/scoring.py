@@ -122,7 +122,7 @@ def share(unet: UNet, edited: Edited) -> UNet:
         for block in (*stage.resnets, *(a for row in stage.attentions for a in row))
     }
     result = UNet(edited.config)
-    for name in ("time_in", "time_out", "conv_in", "norm_out", "conv_out"):
+    for name in ("time_in", "time_out", "time_guidance", "conv_in", "norm_out", "conv_out"):
         setattr(result, name, getattr(unet, name))
     for mine, theirs in zip(result.stages, unet.stages, strict=True):
         mine.resample = theirs.resample

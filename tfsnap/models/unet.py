@@ -14,6 +14,10 @@ from tfsnap.layers.resample import Downsample, Upsample
 from tfsnap.layers.resnet import ResNetBlock
 
 MAX_PERIOD = 10_000.0  # Of the slowest time feature, in training steps.
+GUIDANCE_UNIT = 1_000.0  # Of a guidance scale, in the units of time.
+# Weights that are 0 in a new network and do nothing while they are: a network may begin with the
+# weights of one that lacks them.
+ADDED = ("time.guidance.kernel",)
 
 
 def time_features(timesteps: tf.Tensor, width: int) -> tf.Tensor:
@@ -32,6 +36,28 @@ def time_features(timesteps: tf.Tensor, width: int) -> tf.Tensor:
     frequencies = tf.exp(-math.log(MAX_PERIOD) / half * tf.range(half, dtype=tf.float32))
     angles = tf.cast(timesteps, tf.float32)[:, None, None] * frequencies  # [B, 1, width/2]
     return tf.concat([tf.cos(angles), tf.sin(angles)], axis=-1)
+
+
+def guidance_features(scale: tf.Tensor, width: int) -> tf.Tensor:
+    """Sinusoidal features [sin(a f_i), cos(a f_i)], a = GUIDANCE_UNIT (w - 1), of a scale w.
+
+    f_i = MAX_PERIOD^(-i / (width/2 - 1)): in another order than those of time, and the last
+    frequency is 1 / MAX_PERIOD, as latent consistency models have it.
+
+    Args:
+      scale: float [B], the guidance scale w of `tfsnap.diffusion.guidance.guide`; 1 is none.
+      width: even number of features.
+
+    Returns:
+      float32 [B, 1, width].
+
+    Reference: Meng et al. 2023 (arXiv 2210.03142), section 3.1; Luo et al. 2023 (arXiv 2310.04378).
+    """
+    half = width // 2
+    frequencies = tf.exp(-math.log(MAX_PERIOD) / (half - 1) * tf.range(half, dtype=tf.float32))
+    amount = GUIDANCE_UNIT * (tf.cast(scale, tf.float32) - 1.0)
+    angles = amount[:, None, None] * frequencies  # [B, 1, width/2]
+    return tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
 
 
 class Stage(keras.layers.Layer):
@@ -126,6 +152,14 @@ class UNet(keras.Model):
         embedding = 4 * config.down[0].channels
         self.time_in = keras.layers.Dense(embedding, name="time.in")
         self.time_out = keras.layers.Dense(embedding, name="time.out")
+        self.time_guidance = None
+        if config.guidance_width is not None:
+            self.time_guidance = keras.layers.Dense(
+                config.time_width,
+                use_bias=False,
+                kernel_initializer="zeros",
+                name="time.guidance",
+            )
         self.conv_in = keras.layers.Conv2D(
             config.down[0].channels, 3, padding="same", name="conv_in"
         )
@@ -149,6 +183,7 @@ class UNet(keras.Model):
         *,
         timesteps: tf.Tensor,
         context: tf.Tensor,
+        guidance: tf.Tensor | None = None,
         run: Mapping[str, tf.Tensor] | None = None,
     ) -> tf.Tensor:
         """Evaluates the network.
@@ -158,15 +193,24 @@ class UNet(keras.Model):
             are what phones' GPUs like; others are rounded up on the way down and cut on the way up.
           timesteps: int or float [B], training steps.
           context: float [B, T, context_width].
+          guidance: float [B], the scale w of a network that reads it; None is 1, no guidance.
           run: by name, whether a block of `blocks` runs, bool scalars; those left out run. A block
             that does not is the identity, a ResNet of the way up one of what enters from below; or
             its shortcut where the number of channels changes.
 
         Returns:
           float [B, h, w, out_channels].
+
+        Raises:
+          ValueError: there is a scale and the network reads none.
         """
-        features = time_features(timesteps, self.config.time_width)
-        return self.denoise(latent, features=features, context=context, run=run)
+        features, told = time_features(timesteps, self.config.time_width), None
+        if self.config.guidance_width is not None:
+            scale = tf.ones(tf.shape(timesteps)) if guidance is None else guidance
+            told = guidance_features(scale, self.config.guidance_width)
+        elif guidance is not None:
+            raise ValueError("this UNet reads no guidance scale: its config has no guidance_width")
+        return self.denoise(latent, features=features, context=context, guidance=told, run=run)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -190,13 +234,16 @@ class UNet(keras.Model):
         *,
         features: tf.Tensor,
         context: tf.Tensor,
+        guidance: tf.Tensor | None = None,
         run: Mapping[str, tf.Tensor] | None = None,
     ) -> tf.Tensor:
-        """As `call`, from time features, float [B, 1, time_width]: the graph that is exported.
+        """As `call`, from features, float [B, 1, width], of time and, where it is read, of guidance.
 
-        The features are made by the caller because an angle of up to 1,000 radians has no precision
-        left in the fp16 arithmetic of a phone's GPU.
+        This is the graph that is exported. The features are made by the caller because an angle of
+        1,000 radians and more has no precision left in the fp16 arithmetic of a phone's GPU.
         """
+        if self.time_guidance is not None:
+            features += tf.cast(self.time_guidance(guidance), features.dtype)
         time = self.time_out(tf.nn.silu(self.time_in(features)))
         x = self.conv_in(latent)
         skips = [x]

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.data.shards import ShardError
+from tfsnap.models.unet import ADDED
 from tfsnap.objectives.base import Batch, Objective
 from tfsnap.training.checkpoint import CHECKPOINTS, Checkpoints
 from tfsnap.training.config import TrainingConfig
@@ -296,7 +297,7 @@ class Trainer:
         if self.place.workers > 1:
             self._require_one_start(done)
         if not done and self.config.init:
-            load_weights(self.config.init, self.model.variables)
+            load_weights(self.config.init, self.model.variables, added=ADDED)
             self.average.start()
         return done
 

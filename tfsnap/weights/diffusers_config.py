@@ -39,7 +39,6 @@ _UNET_FIXED = {
     "resnet_out_scale_factor": 1.0,
     "resnet_skip_time_act": False,
     "resnet_time_scale_shift": "default",
-    "time_cond_proj_dim": None,
     "time_embedding_act_fn": None,
     "time_embedding_dim": None,
     "time_embedding_type": "positional",
@@ -111,6 +110,7 @@ def unet_from_json(values: Json) -> UNetConfig:
         out_channels=values.get("out_channels", 4),
         context_width=values.get("cross_attention_dim", 1280),
         groups=values.get("norm_num_groups", 32),
+        guidance_width=values.get("time_cond_proj_dim"),
         **head,
     )
 
@@ -164,6 +164,7 @@ def unet_to_json(config: UNetConfig, sample_size: int) -> Json:
         "norm_num_groups": config.groups,
         "out_channels": config.out_channels,
         "sample_size": sample_size,
+        "time_cond_proj_dim": config.guidance_width,
         "up_block_types": [_UP[bool(stage.attentions[0])] for stage in config.up],
         "use_linear_projection": config.head_width is not None,
         **{key: _UNET_FIXED[key] for key in ("act_fn", "flip_sin_to_cos", "freq_shift")},

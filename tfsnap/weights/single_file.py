@@ -104,6 +104,7 @@ def measure_unet(tensors: Tensors) -> UNetConfig:
     if context is None:
         raise KeyError("attn2.to_k.weight")
     down = _down_stages(tensors)
+    scale = tensors.get("time_embed.cond_proj.weight")
     up, n = [], 0
     for stage in reversed(down):
         count = stage.resnets + 1
@@ -120,6 +121,7 @@ def measure_unet(tensors: Tensors) -> UNetConfig:
         heads=_HEADS,
         head_width=_HEAD_WIDTH if linear else None,
         groups=_GROUPS,
+        guidance_width=scale.shape[1] if scale is not None else None,
     )
 
 

@@ -61,6 +61,8 @@ def _with_channels(stage: StageConfig, other: StageConfig) -> StageConfig:
 def _wiring(config: UNetConfig) -> Wiring:
     wiring, width = Wiring(), config.down[0].channels
     features = wiring.stream("features", config.time_width)
+    if config.guidance_width is not None:
+        wiring.layer("time.guidance", wiring.stream("guidance", config.guidance_width), features)
     wiring.layer("time.in", features, wiring.stream("time.inner", 4 * width))
     wiring.layer("time.out", "time.inner", wiring.stream("time", 4 * width))
     wiring.stream("context", config.context_width)

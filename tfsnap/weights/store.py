@@ -6,7 +6,7 @@ the weights of the blocks that it kept, and nothing else.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -40,11 +40,15 @@ def addressed(variables: Iterable[tf.Variable]) -> dict[str, tf.Variable]:
 
 
 def _differences(
-    tensors: Mapping[str, np.ndarray], variables: Mapping[str, tf.Variable], partial: bool
+    tensors: Mapping[str, np.ndarray],
+    variables: Mapping[str, tf.Variable],
+    partial: bool,
+    added: Container[str],
 ) -> list[str]:
     shared = tensors.keys() & variables.keys()
+    missing = sorted(variables.keys() - tensors.keys())
     kinds = {
-        "missing": sorted(variables.keys() - tensors.keys()),
+        "missing": [key for key in missing if key not in added],
         "unexpected": [] if partial else sorted(tensors.keys() - variables.keys()),
         "mis-shaped": [
             f"{key} (file {list(tensors[key].shape)}, model {variables[key].shape.as_list()})"
@@ -60,6 +64,7 @@ def assign(
     variables: Iterable[tf.Variable],
     *,
     partial: bool = False,
+    added: Container[str] = (),
     source: str = "tensors",
 ) -> None:
     """Copies arrays into variables of the same address; all are checked before any is written.
@@ -68,17 +73,18 @@ def assign(
       tensors: arrays by address.
       variables: the variables to fill.
       partial: allow `tensors` to hold more than the variables need.
+      added: addresses that `tensors` may lack; those variables stay as they are.
       source: where the tensors come from, for the message.
 
     Raises:
       WeightMismatchError: a tensor is missing, unexpected or has another shape.
     """
     targets = addressed(variables)
-    lines = _differences(tensors, targets, partial)
+    lines = _differences(tensors, targets, partial, added)
     if lines:
         raise WeightMismatchError(f"{source} does not fit the model: " + "; ".join(lines))
-    for key, variable in targets.items():
-        variable.assign(tensors[key].astype(variable.dtype.as_numpy_dtype))
+    for key in targets.keys() & tensors.keys():
+        targets[key].assign(tensors[key].astype(targets[key].dtype.as_numpy_dtype))
 
 
 def save_weights(
@@ -103,7 +109,11 @@ def save_weights(
 
 
 def load_weights(
-    path: str | os.PathLike, variables: Iterable[tf.Variable], *, partial: bool = False
+    path: str | os.PathLike,
+    variables: Iterable[tf.Variable],
+    *,
+    partial: bool = False,
+    added: Container[str] = (),
 ) -> None:
     """Fills a model's variables from a file written by `save_weights`.
 
@@ -111,10 +121,11 @@ def load_weights(
       path: file to read.
       variables: `model.variables`.
       partial: allow the file to hold more than the model needs (a text encoder read from CLIP).
+      added: addresses that the file may lack; those variables stay as they are.
 
     Raises:
       WeightFileError: the file is missing or damaged.
       WeightMismatchError: a tensor is missing, unexpected or has another shape; nothing is written.
     """
     tensors, _ = load_tensors(path)
-    assign(tensors, variables, partial=partial, source=str(path))
+    assign(tensors, variables, partial=partial, added=added, source=str(path))

@@ -20,6 +20,10 @@ def unet_rows(config: UNetConfig) -> list[Row]:
         *dense("time.out", "time_embedding.linear_2", "time_embed.2", (time, time)),
         *convolution("conv_in", "conv_in", "input_blocks.0.0", (config.in_channels, width, 3)),
     ]
+    if config.guidance_width is not None:
+        shape = (config.guidance_width, config.time_width)
+        names = ("time.guidance", "time_embedding.cond_proj", "time_embed.cond_proj")
+        rows += dense(*names, shape, bias=False)
     skips = [width]
     rows += _down(config, skips)
     rows += _mid(config)
