@@ -35,7 +35,7 @@ _UNET = flags.DEFINE_string(
     "unet",
     None,
     "Shape of the UNet in place of config.model: a preset's name, or a JSON file such as the "
-    "unet.json of tools/evolve.py.",
+    "unet.json of tools/evolve.py. It reads the guidance scale if either says so.",
 )
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
@@ -91,7 +91,9 @@ def _train(stop: StopRequest) -> pathlib.Path | None:
     if _UNET.value:
         if not isinstance(job, UNetJob):
             raise ValueError(f"--unet is for configs of UNets; this one trains the {job.label}")
-        job = job.replace(model=find_unet(_UNET.value))
+        model = find_unet(_UNET.value)
+        width = model.guidance_width or job.model.guidance_width
+        job = job.replace(model=model.replace(guidance_width=width))
     if place_of(strategy).chief:
         save_config(workdir, job)
     timeout = _HANG_TIMEOUT.value

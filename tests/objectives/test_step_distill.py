@@ -9,9 +9,9 @@ import tensorflow as tf
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.objectives.base import Draws
 from tfsnap.objectives.denoise import Denoise
+from tfsnap.objectives.guidance import CfgAware, Twice, once, told
+from tfsnap.objectives.points import Amplitudes
 from tfsnap.objectives.step_distill import (
-    Amplitudes,
-    CfgAware,
     StepDistill,
     Teacher,
     rescaled,
@@ -22,6 +22,7 @@ from tfsnap.objectives.step_distill import (
 SCHEDULE = NoiseSchedule()
 DENOISE = Denoise(None, SCHEDULE, "v", scale=0.9)
 NULL = np.full([3, 5], 0.25, np.float32)
+TWICE = Twice(NULL)
 DRAWS = Draws(seed=np.array([7, 3], np.int32), rows=4)
 
 
@@ -32,14 +33,18 @@ class Network:
         self.gain, self.bias = tf.Variable(gain), bias
         self.rows = []
 
-    def __call__(self, z, *, timesteps, context):
+    def __call__(self, z, *, timesteps, context, guidance=None):
         self.rows.append(int(z.shape[0]))
+        if guidance is not None:
+            context = context + tf.reshape(guidance, [-1, 1, 1]) / 10.0
         t = tf.reshape(tf.cast(timesteps, tf.float32), [-1, 1, 1, 1]) / 1000.0
         text = tf.reshape(tf.reduce_mean(context, axis=[1, 2]), [-1, 1, 1, 1])
         return self.gain * tf.sin(z) * (1.0 - t) + text * tf.cos(z + t) + self.bias
 
-    def numpy(self, z, t, context):
+    def numpy(self, z, t, context, told=None):
         """The same in float64."""
+        if told is not None:
+            context = context + told.reshape(-1, 1, 1) / 10.0
         t = t.reshape(-1, 1, 1, 1) / 1000.0
         text = context.mean(axis=(1, 2)).reshape(-1, 1, 1, 1)
         gain = float(self.gain.numpy())
@@ -67,6 +72,8 @@ def amplitudes(t):
 
 
 def guided(network, z, t, context, scale):
+    if isinstance(scale, tuple):  # As an input, and not by a second evaluation.
+        return network.numpy(z, t, context, told=scale[0])
     conditional = network.numpy(z, t, context)
     if scale is None:
         return conditional
@@ -115,7 +122,7 @@ def test_vanilla_distillation_is_that_of_the_paper(batch, steps, each):
 @pytest.mark.parametrize("baked", [False, True])
 def test_guidance_takes_the_place_of_every_velocity(batch, baked):
     student, teacher = Network(0.3), Network(0.7)
-    cfg = CfgAware(tf.constant(NULL), 2.0, 14.0, probability=1.0, baked=baked)
+    cfg = CfgAware(2.0, 14.0, teacher=TWICE, student=once if baked else TWICE)
     objective = StepDistill(DENOISE, Teacher(teacher, "v", 2), 8, cfg, gamma=0.0)
     loss, _ = objective(student, batch, DRAWS)
     scale = scale_of(2.0, 14.0)
@@ -129,9 +136,48 @@ def test_guidance_takes_the_place_of_every_velocity(batch, baked):
     assert teacher.rows == [8, 8] and student.rows == [4 if baked else 8]
 
 
+@pytest.mark.parametrize(("steps", "each", "reads"), [(1000, 1, False), (8, 2, True)])
+def test_a_student_is_told_the_scale(batch, steps, each, reads):
+    """Meng et al.: stage one at any time, from two evaluations; stage two, from one as well."""
+    student, teacher = Network(0.3), Network(0.7)
+    cfg = CfgAware(2.0, 14.0, teacher=told if reads else TWICE, student=told)
+    objective = StepDistill(DENOISE, Teacher(teacher, "v", each), steps, cfg, gamma=0.0)
+    loss, _ = objective(student, batch, DRAWS)
+    scale = scale_of(2.0, 14.0)
+    expected = twin(
+        student,
+        teacher,
+        batch,
+        steps=steps,
+        each=each,
+        scale=(scale,) if reads else scale,
+        student_scale=(scale,),
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-3)
+    assert student.rows == [4] and teacher.rows == [4 if reads else 8] * each
+
+
+def test_stage_one_is_the_loss_of_the_guided_x(batch):
+    """max(snr, 1) || x_w(z_t, w) - x(z_t, w) ||^2: no step is left in it (Meng et al., eq. 3)."""
+    student, teacher = Network(0.3), Network(0.7)
+    cfg = CfgAware(2.0, 14.0, teacher=TWICE, student=told)
+    loss, _ = StepDistill(DENOISE, Teacher(teacher, "v", 1), 1000, cfg, gamma=0.0)(
+        student, batch, DRAWS
+    )
+    mean, logvar = np.split(batch["moments"].astype(np.float64), 2, axis=-1)
+    noise = [DRAWS.normal([2, 2, 4], stream=s).numpy().astype(np.float64) for s in (12, 11)]
+    t = 999 - DRAWS.integers(high=1000, stream=10).numpy()
+    (alpha, sigma), w = amplitudes(t), scale_of(2.0, 14.0)
+    z = alpha * (mean + np.exp(logvar / 2) * noise[0]) * 0.9 + sigma * noise[1]
+    context = batch["context"].astype(np.float64)
+    error = sigma * (guided(teacher, z, t, context, w) - guided(student, z, t, context, (w,)))
+    expected = (np.maximum(alpha**2 / sigma**2, 1.0) * error**2).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(loss, expected, rtol=2e-3)
+
+
 def test_a_step_is_with_guidance_as_often_as_it_should(batch):
     student, teacher = Network(0.3), Network(0.7)
-    cfg = CfgAware(tf.constant(NULL), 2.0, 14.0, probability=0.25)
+    cfg = CfgAware(2.0, 14.0, teacher=TWICE, student=TWICE, probability=0.25)
     parts = [
         dataclasses.replace(objective, cfg=kind)
         for objective in [StepDistill(DENOISE, Teacher(teacher, "v", 2), 8, gamma=0.0)]
@@ -227,6 +273,6 @@ def test_the_teacher_does_not_learn(batch):
 
 
 def test_baked_guidance_leaves_no_place_for_the_original_loss():
-    cfg = CfgAware(tf.constant(NULL), 3.0, 3.0, probability=1.0, baked=True)
+    cfg = CfgAware(3.0, 3.0, teacher=TWICE, student=once)
     with pytest.raises(ValueError, match="it must be 0 where guidance is baked in"):
         StepDistill(DENOISE, Teacher(Network(0.7), "v", 2), 8, cfg, gamma=0.2)

@@ -91,6 +91,17 @@ def replaced(path, value):
         ("latent.shape", [8, 8], "height, width and channels"),
         ("latent.shape", [16, 8, 4], r"latent is float32 \[1, 8, 8, 4\]; .* \[1, 16, 8, 4\]"),
         ("guidance.baked_in", 1, "baked_in is 1; it must be true or false"),
+        ("guidance.width", 5, "width is 5; it must be even and at least 4"),
+        (
+            "guidance.width",
+            6,
+            r"unet inputs are \['context', 'latent', 'time_features'\]; .*guidance_",
+        ),
+        (
+            "guidance",
+            {"baked_in": True, "default": 3, "width": 6},
+            "baked_in is True; it must be f",
+        ),
         ("guidance.default", 51, "default is 51.0; it must be between 0 and 50"),
         ("sampler.default", "heun", "default is 'heun'; it must be one of ddim, dpmpp_2m"),
         ("sampler.default", "pndm", "default is 'pndm'; it must be one of ddim, dpmpp_2m, euler,"),

@@ -17,6 +17,7 @@ from tfsnap.runtime import (
     PromptTruncatedWarning,
     RequestError,
 )
+from tfsnap.runtime.guidance_features import guidance_features
 from tfsnap.runtime.philox import normal
 from tfsnap.runtime.pictures import to_picture
 from tfsnap.runtime.settings import Guidance, Latent, Sampler, Settings, TimeFeatures
@@ -129,6 +130,28 @@ def test_baked_in_guidance_is_one_evaluation_a_step(make, tokenizer):
     for request in ({"guidance": 2.0}, {"negative_prompt": "zz"}):
         with pytest.raises(RequestError, match="has guidance 4 built into its UNet"):
             pipeline("abc", **request)
+
+
+class Reading(OneTarget):
+    """Networks that are told the scale, of which they make the target's size."""
+
+    def predict(self, *, guidance_features, context, **inputs):
+        self.told = guidance_features
+        return super().predict(context=context * guidance_features[0, 0, -1], **inputs)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_a_unet_that_reads_the_scale_is_evaluated_once_a_step(make, tokenizer, scale):
+    pipeline = make(Reading(), guidance=Guidance(baked_in=False, default=3.0, width=6))
+    (result,) = pipeline.generate(["abc"], guidance=scale)
+    assert len(pipeline.components.evaluations) == 5
+    np.testing.assert_array_equal(
+        pipeline.components.told, guidance_features(scale, width=6), strict=True
+    )
+    size = np.cos(1000 * (scale - 1) / 10_000)
+    np.testing.assert_allclose(result.latent, size * latent_of(tokenizer, "abc"), atol=2e-5)
+    with pytest.raises(RequestError, match="reads the guidance scale .* leave out the negative"):
+        pipeline("abc", negative_prompt="zz")
 
 
 def test_a_prompt_gives_the_same_picture_alone_and_among_others(make):

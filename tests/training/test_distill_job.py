@@ -20,6 +20,8 @@ from tfsnap.weights.store import load_tensors, save_weights
 
 pytestmark = pytest.mark.usefixtures("small_data")
 
+WIDTH = 6
+READING = UNET.replace(guidance_width=WIDTH)
 BAKED = {"cfg_probability": 1.0, "guidance": (3.0, 3.0), "baked": True, "gamma": 0.0}
 
 
@@ -34,14 +36,18 @@ def teachers(tmp_path_factory):
     for name, distilled in (("plain", None), ("baked", {"steps": 4, "guidance": 3.0})):
         about = describe(network, prediction="v", distilled=distilled)
         save_weights(folder / name, network.variables, metadata=about)
+    told = build_unet(READING)
+    told.time_guidance.kernel.assign(rng.standard_normal([WIDTH, UNET.time_width]))
+    save_weights(folder / "told", told.variables, metadata=describe(told, prediction="v"))
     return folder
 
 
-def distilling(networks, cache, teacher, *, training=TRAINING, **fields):
+def distilling(networks, cache, teacher, *, training=TRAINING, model=UNET, **fields):
     return job_of(
         networks,
         latents=str(cache),
         training=training,
+        model=model,
         distill=DistillConfig(teacher=str(teacher), **fields),
     )
 
@@ -69,6 +75,51 @@ def test_a_student_is_trained_and_says_what_it_is(
     assert model.scale_of(7.5) == (1.0 if guidance else 7.5)
     settings = settings_of(model, guidance=4.0, sampler=Sampler(default="ddim", steps=2))
     assert settings.guidance == Guidance(baked_in=bool(guidance), default=guidance or 4.0)
+
+
+@pytest.mark.parametrize("teacher", ["plain", "told"])
+def test_a_student_reads_the_scale(networks, cache, teachers, tmp_path, teacher):
+    """Stage one begins with weights that know no scale; stage two has them learnt."""
+    fields = {"steps": 2, "teacher_steps": 4, "cfg_probability": 1.0, "guidance": (2.0, 5.0)}
+    training = TRAINING.replace(init=str(teachers / teacher))
+    job = distilling(
+        networks, cache, teachers / teacher, training=training, model=READING, **fields
+    )
+    trainer = Trainer(job, workdir=tmp_path, strategy=shared_strategy("one"))
+    trainer.restore()
+    kernel = trainer.model.time_guidance.kernel
+    assert np.any(kernel.numpy()) == (teacher == "told")
+    before = kernel.numpy()
+    trainer.fit()
+    assert np.abs(kernel.numpy() - before).max() > 0
+    found = load_trained(tmp_path / WEIGHTS, "unet")
+    assert found.model.config == READING
+    model = job.assemble(found.model, Distilled.of(found.about))
+    assert model.steps == 2 and model.baked_guidance is None and model.scale_of(7.5) == 7.5
+    settings = settings_of(model, guidance=4.0, sampler=Sampler(steps=2))
+    assert settings.guidance == Guidance(baked_in=False, default=4.0, width=WIDTH)
+    z, t = tf.ones([2, 4, 4, 4]), tf.constant(500.0)
+    context = tf.random.stateless_normal([4, LENGTH, 8], [1, 2])
+    alone = found.model(
+        z, timesteps=tf.fill([2], 500), context=context[:2], guidance=tf.constant([3.0, 3.0])
+    )
+    np.testing.assert_allclose(guided(found.model, 3.0)(z, t, context), alone, atol=1e-6)
+    assert np.abs(guided(found.model, 4.0)(z, t, context) - alone).max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("teacher", "model", "fields", "message"),
+    [
+        ("plain", READING, BAKED, "distill.baked must be False"),
+        ("plain", READING, {"cfg_probability": 0.0}, "distill.cfg_probability above 0"),
+        ("told", UNET, {}, "told reads the guidance scale: so must its student"),
+    ],
+)
+def test_a_scale_that_cannot_be_read_is_refused(
+    networks, cache, teachers, teacher, model, fields, message
+):
+    with pytest.raises(ValueError, match=message):
+        distilling(networks, cache, teachers / teacher, model=model, **fields).build()
 
 
 def test_the_teacher_itself_has_nothing_to_learn(networks, cache, teachers, tmp_path):

@@ -23,6 +23,7 @@ from tfsnap.runtime.components import (
 )
 from tfsnap.runtime.contexts import predict_each
 from tfsnap.runtime.errors import RequestError
+from tfsnap.runtime.guidance_features import guidance_inputs
 from tfsnap.runtime.interpreter import find_backend, load
 from tfsnap.runtime.manifest import COMPONENTS
 from tfsnap.runtime.pipeline import Generated, Pipeline
@@ -148,15 +149,11 @@ class _FirstCalls:
     def encode_text(self, tokens: np.ndarray) -> np.ndarray:
         return self._watch("text_encoder", lambda: self._components.encode_text(tokens))
 
-    def predict(
-        self, *, latent: np.ndarray, time_features: np.ndarray, context: np.ndarray
-    ) -> np.ndarray:
+    def predict(self, **inputs: np.ndarray) -> np.ndarray:
         return predict_each(
             lambda **arrays: self._watch("unet", lambda: self._components.predict(**arrays)),
             contexts=self._contexts,
-            latent=latent,
-            time_features=time_features,
-            context=context,
+            **inputs,
         )
 
     def decode(self, latent: np.ndarray) -> np.ndarray:
@@ -195,11 +192,12 @@ def _single_runs(pipeline: Pipeline, generated: Generated) -> dict[str, Callable
     time = time_features(
         settings.schedule.steps - 1, width=features.width, max_period=features.max_period
     )
+    told = guidance_inputs(settings.guidance, settings.guidance.default)
     latent = generated.latent / settings.latent.scale
     return {
         "text_encoder": lambda: networks.encode_text(generated.tokens),
         "unet": lambda: networks.predict(
-            latent=generated.noise, time_features=time, context=generated.context
+            latent=generated.noise, time_features=time, context=generated.context, **told
         ),
         "decoder": lambda: networks.decode(latent),
     }

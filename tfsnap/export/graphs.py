@@ -97,24 +97,26 @@ def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int, contexts: in
         and one time for all, and a prediction for each.
     """
     config = unet.config
+    inputs = {
+        "latent": ([1, *latent, config.in_channels], tf.float32),
+        "time_features": ([1, 1, config.time_width], tf.float32),
+        "context": ([contexts, tokens, config.context_width], tf.float32),
+    }
+    if config.guidance_width is not None:
+        inputs["guidance_features"] = ([1, 1, config.guidance_width], tf.float32)
 
     def predict(
-        latent: tf.Tensor, time_features: tf.Tensor, context: tf.Tensor
+        latent: tf.Tensor,
+        time_features: tf.Tensor,
+        context: tf.Tensor,
+        guidance_features: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         # One latent for each context: GPUs compute batches that are broadcast wrong.
         latents = tf.concat([latent] * contexts, axis=0) if contexts > 1 else latent
-        return {"prediction": unet.denoise(latents, features=time_features, context=context)}
+        told = {"features": time_features, "guidance": guidance_features}
+        return {"prediction": unet.denoise(latents, context=context, **told)}
 
-    return _graph(
-        "unet",
-        predict,
-        {
-            "latent": ([1, *latent, config.in_channels], tf.float32),
-            "time_features": ([1, 1, config.time_width], tf.float32),
-            "context": ([contexts, tokens, config.context_width], tf.float32),
-        },
-        unet,
-    )
+    return _graph("unet", predict, inputs, unet)
 
 
 def block_graph(block: Block) -> Graph:

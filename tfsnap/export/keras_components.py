@@ -27,15 +27,11 @@ class KerasComponents:
     def encode_text(self, tokens: np.ndarray) -> np.ndarray:
         return self._run("text_encoder", tokens=tokens)["context"]
 
-    def predict(
-        self, *, latent: np.ndarray, time_features: np.ndarray, context: np.ndarray
-    ) -> np.ndarray:
+    def predict(self, **inputs: np.ndarray) -> np.ndarray:
         return predict_each(
             lambda **arrays: self._run("unet", **arrays)["prediction"],
             contexts=self.graphs["unet"].inputs["context"].shape[0],
-            latent=latent,
-            time_features=time_features,
-            context=context,
+            **inputs,
         )
 
     def decode(self, latent: np.ndarray) -> np.ndarray:
@@ -72,14 +68,15 @@ def settings_of(model: LatentDiffusion, *, guidance: float, sampler: Sampler) ->
         prediction=model.prediction,
         time_features=TimeFeatures(width=model.unet.config.time_width, max_period=MAX_PERIOD),
         latent=Latent(shape=model.latent_shape, scale=model.autoencoder.config.scale),
-        guidance=_guidance(model.baked_guidance, guidance),
+        guidance=_guidance(model, guidance),
         sampler=sampler,
     )
 
 
-def _guidance(baked: float | None, default: float) -> Guidance:
+def _guidance(model: LatentDiffusion, default: float) -> Guidance:
+    baked = model.baked_guidance
     if baked is None:
-        return Guidance(baked_in=False, default=default)
+        return Guidance(False, default, model.unet.config.guidance_width)
     return Guidance(baked_in=True, default=baked)
 
 

@@ -18,7 +18,7 @@ class Distilled(NamedTuple):
     Attributes:
       steps: of the sampler.
       guidance: the scale that is baked into it: it is evaluated once a step, without guidance. None
-        if it takes guidance as any UNet does.
+        if it takes guidance as any UNet does, or reads the scale.
     """
 
     steps: int

@@ -237,7 +237,7 @@ class UNet(keras.Model):
         guidance: tf.Tensor | None = None,
         run: Mapping[str, tf.Tensor] | None = None,
     ) -> tf.Tensor:
-        """As `call`, from features, float [B, 1, width], of time and, where it is read, of guidance.
+        """As `call`, from features, float [B, 1, width], of time and, if it is read, of guidance.
 
         This is the graph that is exported. The features are made by the caller because an angle of
         1,000 radians and more has no precision left in the fp16 arithmetic of a phone's GPU.

@@ -31,7 +31,12 @@ class Components(Protocol):
         """Returns the context, float32 [1, T, C], of tokens, int32 [1, T]."""
 
     def predict(
-        self, *, latent: np.ndarray, time_features: np.ndarray, context: np.ndarray
+        self,
+        *,
+        latent: np.ndarray,
+        time_features: np.ndarray,
+        context: np.ndarray,
+        guidance_features: np.ndarray = ...,
     ) -> np.ndarray:
         """Evaluates the UNet for every context.
 
@@ -39,6 +44,8 @@ class Components(Protocol):
           latent: float32 [1, h, w, c].
           time_features: float32 [1, 1, F], from `tfsnap.runtime.time_features`.
           context: float32 [N, T, C]; 2 where there is guidance, else 1.
+          guidance_features: float32 [1, 1, G], from `tfsnap.runtime.guidance_features`; given where
+            the UNet reads the scale, and only there.
 
         Returns:
           The predictions, epsilon or v, float32 [N, h, w, c].
@@ -97,15 +104,9 @@ class TFLiteComponents:
     def encode_text(self, tokens: np.ndarray) -> np.ndarray:
         return self._text_encoder(tokens=tokens)["context"]
 
-    def predict(
-        self, *, latent: np.ndarray, time_features: np.ndarray, context: np.ndarray
-    ) -> np.ndarray:
+    def predict(self, **inputs: np.ndarray) -> np.ndarray:
         return predict_each(
-            lambda **arrays: self._unet(**arrays)["prediction"],
-            contexts=self._contexts,
-            latent=latent,
-            time_features=time_features,
-            context=context,
+            lambda **arrays: self._unet(**arrays)["prediction"], contexts=self._contexts, **inputs
         )
 
     def decode(self, latent: np.ndarray) -> np.ndarray:

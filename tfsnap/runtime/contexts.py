@@ -9,18 +9,16 @@ def predict_each(
     unet: Callable[..., np.ndarray],
     *,
     contexts: int,
-    latent: np.ndarray,
-    time_features: np.ndarray,
     context: np.ndarray,
+    **inputs: np.ndarray,
 ) -> np.ndarray:
     """Evaluates a UNet for every context, in as few calls as it allows.
 
     Args:
-      unet: takes `latent`, `time_features` and `context` and returns the predictions.
+      unet: takes `inputs` and a `context` and returns the predictions.
       contexts: how many of them it takes in a call, no more and no less.
-      latent: float32 [1, h, w, c].
-      time_features: float32 [1, 1, F].
       context: float32 [N, T, C].
+      **inputs: the same for all: `latent`, `time_features` and what else the UNet reads.
 
     Returns:
       float32 [N, h, w, c].
@@ -30,6 +28,6 @@ def predict_each(
         rows = context[start : start + contexts]
         # Where one is wanted of a UNet of two, it gets the same twice.
         padded = np.concatenate([rows] + [rows[-1:]] * (contexts - len(rows)))
-        found = unet(latent=latent, time_features=time_features, context=padded)
+        found = unet(context=padded, **inputs)
         predictions.append(found[: len(rows)])
     return np.concatenate(predictions)

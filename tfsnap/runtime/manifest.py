@@ -282,18 +282,15 @@ class Manifest:
         context = ("float32", (1, self.tokenizer.context_length, self._context_width()))
         tokens = ("int32", (1, self.tokenizer.context_length))
         features = ("float32", (1, 1, self.time_features.width))
+        each = (context[0], (contexts, *context[1][1:]))
+        unet = {"latent": latent, "time_features": features, "context": each}
+        if self.guidance.width is not None:
+            unet["guidance_features"] = ("float32", (1, 1, self.guidance.width))
         decoded = self.components["decoder"].outputs
         picture = decoded[0].shape if len(decoded) == 1 else (1, None, None, 3)
         return {
             "text_encoder": ({"tokens": tokens}, {"context": context}),
-            "unet": (
-                {
-                    "latent": latent,
-                    "time_features": features,
-                    "context": (context[0], (contexts, *context[1][1:])),
-                },
-                {"prediction": (latent[0], (contexts, *latent[1][1:]))},
-            ),
+            "unet": (unet, {"prediction": (latent[0], (contexts, *latent[1][1:]))}),
             "decoder": ({"latent": latent}, {"image": ("float32", (1, None, None, 3))}),
             ENCODER: ({"image": ("float32", picture)}, {"latent": latent}),
         }

@@ -14,6 +14,7 @@ from tfsnap.diffusion.sampling import Callback, sample
 from tfsnap.diffusion.schedule import Point
 from tfsnap.runtime.components import Components
 from tfsnap.runtime.errors import NotFiniteError, PromptTruncatedWarning, RequestError
+from tfsnap.runtime.guidance_features import guidance_inputs
 from tfsnap.runtime.philox import normal
 from tfsnap.runtime.pictures import from_mask, from_picture, to_picture
 from tfsnap.runtime.request import Plan, Request, plan
@@ -115,7 +116,7 @@ class Pipeline:
         tokens = [self._tokens(prompt) for prompt in prompts]
         source = self._source(request)
         unconditional = None
-        if planned.guidance != 1.0:
+        if planned.evaluations == 2:
             self._warn_if_truncated(request.negative_prompt)
             unconditional = self._encode(self.tokenizer(request.negative_prompt))
         results = []
@@ -160,13 +161,15 @@ class Pipeline:
     def _denoiser(self, conditions: _Conditions) -> Denoiser:
         """The UNet as a sampler wants it, guidance included."""
         features = self.settings.time_features
-
+        told_scale = guidance_inputs(self.settings.guidance, conditions.guidance)
         contexts = [c for c in (conditions.context, conditions.unconditional) if c is not None]
         context = np.concatenate(contexts)  # [N, T, C]
 
         def evaluate(z_t: np.ndarray, t: float) -> np.ndarray:
             time = time_features(t, width=features.width, max_period=features.max_period)
-            found = self.components.predict(latent=z_t, time_features=time, context=context)
+            found = self.components.predict(
+                latent=z_t, time_features=time, context=context, **told_scale
+            )
             told, *untold = np.split(_finite(found, f"UNet at t = {t:g}"), len(contexts))
             if not untold:
                 return told

@@ -24,8 +24,8 @@ class Request:
       negative_prompt: what to steer away from; it has no effect where guidance is 1.
       images_per_prompt: pictures of every prompt, with the seeds `seed`, `seed + 1`, ...
       steps: steps of the sampler, 1 .. `settings.schedule.steps`; by default the bundle's.
-      guidance: guidance scale, 0 .. 50; 1 is none and saves half of the time; by default the
-        bundle's.
+      guidance: guidance scale, 0 .. 50; 1 is none and saves half of the time where the UNet does
+        not read it; by default the bundle's.
       sampler: one of `tfsnap.diffusion.samplers.SAMPLERS`; by default the bundle's.
       seed: 0 .. 2^64 - 1: the same seed gives the same picture, up to rounding.
       image: a picture to start from (image-to-image). It is cut to the shape of the result, from
@@ -56,7 +56,8 @@ class Plan:
       path: the steps to take.
       start_scale: what the noise is multiplied with where sampling starts from it alone.
       from_noise: whether it does, rather than from the picture with noise.
-      guidance: the scale to apply; 1 where the UNet is evaluated once a step.
+      guidance: the scale w.
+      evaluations: of the UNet a step: 2 where w v(c) - (w - 1) v(null) is made of two.
       seeds: of the pictures of a prompt.
     """
 
@@ -65,6 +66,7 @@ class Plan:
     start_scale: float
     from_noise: bool
     guidance: float
+    evaluations: int
     seeds: range
 
 
@@ -85,12 +87,15 @@ def plan(request: Request, settings: Settings) -> Plan:
         raise RequestError(
             f"strength is {strength:g}; of {len(path)} steps that leaves none: give more of either"
         )
+    guidance, about = _guidance(request, settings), settings.guidance
+    once = guidance == 1.0 or about.baked_in or about.width is not None
     return Plan(
         sampler=sampler,
         path=path[len(path) - taken :],
         start_scale=sampler.start_scale(path, spacing),
         from_noise=request.image is None or (request.mask is not None and strength == 1.0),
-        guidance=_guidance(request, settings),
+        guidance=guidance,
+        evaluations=1 if once else 2,
         seeds=_seeds(request),
     )
 
@@ -137,10 +142,15 @@ def _guidance(request: Request, settings: Settings) -> float:
             f"This bundle has guidance {about.default:g} built into its UNet: leave out "
             "guidance and the negative prompt"
         )
+    if about.width is not None and request.negative_prompt:
+        raise RequestError(
+            "This bundle's UNet reads the guidance scale and is evaluated once a step: leave out "
+            "the negative prompt"
+        )
     guidance = about.default if guidance is None else guidance
     if not (math.isfinite(guidance) and 0 <= guidance <= MAX_GUIDANCE):
         raise RequestError(f"guidance is {guidance!r}; it must be between 0 and {MAX_GUIDANCE:g}")
-    return 1.0 if about.baked_in else float(guidance)
+    return float(guidance)
 
 
 def _seeds(request: Request) -> range:

@@ -53,14 +53,22 @@ class Guidance(Config):
       baked_in: the UNet was distilled with guidance of strength `default` in it: it is evaluated
         once a step, and neither guidance nor a negative prompt can be chosen.
       default: the scale w of `tfsnap.diffusion.guidance.guide`.
+      width: of the features of the scale where the UNet reads it, see
+        `tfsnap.runtime.guidance_features`: it is evaluated once a step too, a scale can be chosen
+        and a negative prompt cannot. None where it does not.
     """
 
     baked_in: bool
     default: float
+    width: int | None = None
 
     def __post_init__(self) -> None:
         valid = 0 <= self.default <= MAX_GUIDANCE
         self._require(valid, "default", f"between 0 and {MAX_GUIDANCE:g}")
+        if self.width is not None:
+            valid = self.width >= 4 and self.width % 2 == 0
+            self._require(valid, "width", "even and at least 4")
+            self._require(not self.baked_in, "baked_in", "false where the UNet reads the scale")
 
 
 @dataclasses.dataclass(frozen=True)

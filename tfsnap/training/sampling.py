@@ -26,12 +26,15 @@ def guided(unet: UNet, guidance: float) -> Guided:
     Returns:
       `(z, t, context) -> output`: z [N, h, w, c], t a float scalar, context [2N, T, C], that of the
       prompts and then that of the empty prompt; a `tf.function`. Without guidance, at 1, the UNet
-      sees the prompts alone.
+      sees the prompts alone, as does one that reads the scale.
     """
 
     @tf.function(autograph=False)  # To convert it costs seconds, and it has nothing to convert.
     def evaluate(z: tf.Tensor, t: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         count = z.shape[0]
+        if unet.config.guidance_width is not None:
+            times, scales = tf.fill([count], t), tf.fill([count], float(guidance))
+            return unet(z, timesteps=times, context=context[:count], guidance=scales)
         if guidance == 1.0:
             return unet(z, timesteps=tf.fill([count], t), context=context[:count])
         both = unet(tf.concat([z, z], axis=0), timesteps=tf.fill([2 * count], t), context=context)

@@ -7,7 +7,8 @@ import tensorflow as tf
 from tfsnap.config import Config
 from tfsnap.models.latent_diffusion import Distilled
 from tfsnap.objectives.denoise import Denoise
-from tfsnap.objectives.step_distill import CfgAware, StepDistill, Teacher
+from tfsnap.objectives.guidance import CfgAware, Twice, once, told
+from tfsnap.objectives.step_distill import StepDistill, Teacher
 from tfsnap.training.config import PRECISIONS
 from tfsnap.training.precision import computing_in
 from tfsnap.weights.archive import Trained, load_trained
@@ -16,6 +17,10 @@ from tfsnap.weights.archive import Trained, load_trained
 @dataclasses.dataclass(frozen=True)
 class DistillConfig(Config):
     """Step distillation (SnapFusion, section 4); see `tfsnap.objectives.step_distill`.
+
+    A student that reads the guidance scale (`UNetConfig.guidance_width`) is told the scales that
+    are drawn: w-conditioned distillation (Meng et al. 2023, arXiv 2210.03142). Its stage one is as
+    many steps as its teacher's, all of the schedule's; stage two has the result as its teacher.
 
     Attributes:
       teacher: weight file of the UNet whose steps are learnt; "" learns from data alone.
@@ -70,24 +75,47 @@ class DistillConfig(Config):
             )
         return found
 
-    def objective(self, denoise: Denoise, teacher: Trained, null_context: tf.Tensor) -> StepDistill:
+    def objective(
+        self, denoise: Denoise, teacher: Trained, null_context: tf.Tensor, *, conditioned: bool
+    ) -> StepDistill:
         """The loss.
 
         Args:
           denoise: the loss on data.
           teacher: from `load_teacher`.
           null_context: text embedding of the empty prompt, float [T, C].
+          conditioned: whether the student reads the guidance scale.
+
+        Raises:
+          ValueError: guidance cannot come from the teacher to the student.
         """
         prediction = teacher.about.get("prediction", denoise.prediction)
         each = self.teacher_steps // self.steps
-        null = tf.cast(null_context, tf.float32)
-        cfg = CfgAware(null, *self.guidance, self.cfg_probability, self.baked)
-        return StepDistill(
-            denoise,
-            Teacher(teacher.model, prediction, each),
-            self.steps,
-            cfg if self.cfg_probability else None,
-            self.gamma,
+        cfg = self._cfg(teacher, tf.cast(null_context, tf.float32), conditioned)
+        frozen = Teacher(teacher.model, prediction, each)
+        return StepDistill(denoise, frozen, self.steps, cfg, self.gamma)
+
+    def _cfg(self, teacher: Trained, null: tf.Tensor, conditioned: bool) -> CfgAware | None:
+        """How teacher and student are guided; None for not at all."""
+        reads = teacher.model.config.guidance_width is not None
+        if conditioned and (self.baked or not self.cfg_probability):
+            raise ValueError(
+                "the student reads the guidance scale (model.guidance_width): distill.baked must "
+                "be False and distill.cfg_probability above 0, as scales are learnt in those steps"
+            )
+        if not self.cfg_probability:
+            return None
+        if reads and not (conditioned or self.baked):
+            raise ValueError(
+                f"{self.teacher} reads the guidance scale: so must its student, by "
+                "model.guidance_width, or have it baked in, by distill.baked"
+            )
+        alone = once if self.baked else Twice(null)
+        return CfgAware(
+            *self.guidance,
+            teacher=told if reads else Twice(null),
+            student=told if conditioned else alone,
+            probability=self.cfg_probability,
         )
 
     def result(self, teacher: Trained) -> Distilled:

@@ -103,7 +103,12 @@ class UNetJob(Config):
         )
         if self.distill.teacher:
             null = stored.empty["context"] if ready else self._null_context()
-            objective = self.distill.objective(objective, self._teacher, tf.constant(null))
+            objective = self.distill.objective(
+                objective,
+                self._teacher,
+                tf.constant(null),
+                conditioned=self.model.guidance_width is not None,
+            )
         if self.run_probability == 1.0:
             return model, objective
         return model, Robust(objective, self.run_probability)
