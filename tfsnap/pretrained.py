@@ -35,7 +35,7 @@ def load_pipeline(
 
     Returns:
       A pipeline with guidance 7.5, and with the sampler, spacing and 50 steps of the checkpoint's
-      scheduler; DDIM where there is none.
+      scheduler; DDIM where there is none. A run's distilled UNet has its own sampler and steps.
 
     Raises:
       WeightsError: a file is missing, damaged or holds something else.
@@ -58,7 +58,8 @@ def load_pipeline(
 def _load(folder: pathlib.Path) -> tuple[LatentDiffusion, Sampler]:
     """The networks, and how they are sampled by default."""
     if is_run(folder):
-        return load_finished(folder), Sampler(steps=STEPS)
+        found = load_finished(folder)
+        return found, Sampler(found.sampler, found.steps if found.distilled else STEPS)
     if not folder.is_dir():
         raise WeightFileError(
             f"{folder} is no folder: give that which tools/convert_weights.py wrote, or the "

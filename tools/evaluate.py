@@ -25,6 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.data.examples import ALL, spread
 from tfsnap.data.fetch import FetchError
+from tfsnap.diffusion.samplers import SAMPLERS
 from tfsnap.metrics.reconstruction import Reconstruction, reconstruction
 from tfsnap.metrics.retrieval import Retrieval, find_captions
 from tfsnap.models.clip import Clip
@@ -53,6 +54,9 @@ _COUNT = flags.DEFINE_integer(
 _STEPS = flags.DEFINE_integer(
     "steps", None, "Steps of the sampler; by default those the UNet was distilled to, or 25.", 1
 )
+_SAMPLER = flags.DEFINE_enum(
+    "sampler", None, list(SAMPLERS), "By default the one that the UNet was distilled for, or ddim."
+)
 _GUIDANCE = flags.DEFINE_float(
     "guidance", 4.0, "Guidance scale; it does not matter where guidance is baked in."
 )
@@ -63,23 +67,25 @@ _JSON = flags.DEFINE_string("json", None, "Also write the result to this file.")
 
 def _generated(data: DataConfig) -> tuple[dict[str, Any], Retrieval]:
     """Measures a UNet's run; also returns how pictures were made."""
-    network = of_model(load_finished(_WORKDIR.value))
-    clip = network.clip
-    if clip is None:
+    model = load_finished(_WORKDIR.value)
+    baked = model.baked_guidance
+    if model.clip is None:
         raise ValueError("the UNet has a text encoder alone; scores need CLIP's image tower")
     how = {
-        "steps": _STEPS.value or network.steps,
-        "guidance": _GUIDANCE.value if network.baked is None else network.baked,
+        "steps": _STEPS.value or model.steps,
+        "sampler": _SAMPLER.value or model.sampler,
+        "guidance": _GUIDANCE.value if baked is None else baked,
     }
-    if _BUNDLE.value:
-        network = of_bundle(_BUNDLE.value, threads=_THREADS.value)
+    bundle = _BUNDLE.value
+    network = of_bundle(bundle, threads=_THREADS.value) if bundle else of_model(model)
     every = data.load(_SPLIT.value).canonical
     captions = [every[row] for row in spread(len(every), _COUNT.value or 64)]
     seeds = range(_SEED.value, _SEED.value + len(captions))
-    return how, find_captions(
-        clip,
-        clip_tokenizer(clip),
-        images=np.clip(network.sampler(**how)(captions, seeds), -1.0, 1.0),
+    evaluations = how["steps"] * model.evaluations(how["guidance"])
+    return {**how, "evaluations": evaluations}, find_captions(
+        model.clip,
+        clip_tokenizer(model.clip),
+        images=np.clip(network.make(**how)(captions, seeds), -1.0, 1.0),
         captions=captions,
         candidates=data.load(ALL).canonical,
     )

@@ -38,7 +38,12 @@ _PROMPT = flags.DEFINE_string(
 _STEPS = flags.DEFINE_integer(
     "steps", None, "The bundle's default; without it, those the UNet was distilled to, or 25.", 1
 )
-_SAMPLER = flags.DEFINE_enum("sampler", "ddim", SAMPLERS, "The bundle's default sampler.")
+_SAMPLER = flags.DEFINE_enum(
+    "sampler",
+    None,
+    SAMPLERS,
+    "The bundle's default; without it, the one that the UNet was distilled for, or ddim.",
+)
 _GUIDANCE = flags.DEFINE_float("guidance", 4.0, "The bundle's default guidance scale.")
 _MIN_PSNR = flags.DEFINE_float(
     "min_psnr", None, "Parity that each network must reach, in dB; by default the precision's."

@@ -30,15 +30,16 @@ class Generator(NamedTuple):
       identity: tells it from others, by its weights.
       steps: that it was made for.
       baked: the guidance scale that is baked into it; None if it takes any.
-      sampler: `(steps=, guidance=) -> draw`; `draw(captions, seeds)` gives float32 [N, H, W, 3] in
-        about [-1, 1], a picture for each caption, from the noise of its seed.
+      make: `(steps=, guidance=, sampler=None) -> draw`, by default with the sampler that it was
+        made for; `draw(captions, seeds)` gives float32 [N, H, W, 3] in about [-1, 1], a picture for
+        each caption, from the noise of its seed.
       clip: both towers of the text encoder's CLIP, if they are there.
     """
 
     identity: str
     steps: int
     baked: float | None
-    sampler: Callable[..., Draw]
+    make: Callable[..., Draw]
     clip: Clip | None = None
 
 
@@ -55,19 +56,21 @@ def of_model(model: LatentDiffusion) -> Generator:
         pad_token=model.pad_token,
     )
 
-    def sampler(steps: int, guidance: float) -> Draw:
-        make = picture_sampler(
-            model, null_tokens=tokenizer([""])[0], steps=steps, guidance=guidance
-        )
+    def make(steps: int, guidance: float, sampler: str | None = None) -> Draw:
+        how = {"steps": steps, "guidance": guidance, "sampler": sampler}
+        pictures = picture_sampler(model, null_tokens=tokenizer([""])[0], **how)
 
         def draw(captions: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
-            shape = (1, *model.latent_shape)
-            return make(tokenizer(captions), np.concatenate([normal(s, shape) for s in seeds]))
+            def noise(stream: int) -> np.ndarray:
+                each = [normal(seed, (1, *model.latent_shape), stream=stream) for seed in seeds]
+                return np.concatenate(each)
+
+            return pictures(tokenizer(captions), noise(0), lambda k: noise(k + 1))
 
         return draw
 
     identity = fingerprint(model.unet, model.autoencoder, model.text_encoder)
-    return Generator(identity, model.steps, model.baked_guidance, sampler, model.clip)
+    return Generator(identity, model.steps, model.baked_guidance, make, model.clip)
 
 
 def of_bundle(path: str, *, threads: int) -> Generator:
@@ -75,10 +78,11 @@ def of_bundle(path: str, *, threads: int) -> Generator:
     bundle = Bundle.open(path)
     pipeline, settings = TextToImage(bundle, threads=threads), bundle.manifest.settings
 
-    def sampler(steps: int, guidance: float) -> Draw:
+    def make(steps: int, guidance: float, sampler: str | None = None) -> Draw:
+        how = {"steps": steps, "guidance": guidance, "sampler": sampler}
+
         def draw(captions: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
             pairs = zip(captions, seeds, strict=True)
-            how = {"steps": steps, "guidance": guidance}
             made = [pipeline.generate([text], seed=seed, **how)[0] for text, seed in pairs]
             return np.concatenate([result.image for result in made])
 
@@ -87,7 +91,7 @@ def of_bundle(path: str, *, threads: int) -> Generator:
     baked = settings.guidance.default if settings.guidance.baked_in else None
     # The manifest has the checksums of everything else.
     identity = hashlib.sha256(bundle.read(MANIFEST)).hexdigest()[:12]
-    return Generator(identity, settings.sampler.steps, baked, sampler)
+    return Generator(identity, settings.sampler.steps, baked, make)
 
 
 def open_generator(path: str, *, threads: int) -> Generator:

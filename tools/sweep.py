@@ -104,7 +104,7 @@ def _measured(sweep: Sweep, name: str, grid: dict[str, list]) -> list[Result]:
     scales = grid["guidance"] if network.baked is None else [network.baked]
     results = []
     for steps, scale in itertools.product(grid["steps"] or [network.steps], scales):
-        make = functools.partial(_pictures, network.sampler(steps=steps, guidance=scale))
+        make = functools.partial(_pictures, network.make(steps=steps, guidance=scale))
         results.append(sweep.measure(Point(name, steps, scale), make))
         print(results[-1], flush=True)
     return results

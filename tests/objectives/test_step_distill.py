@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfsnap.diffusion.schedule import NoiseSchedule
+from tests.objectives.toy_networks import (
+    DENOISE,
+    DRAWS,
+    TWICE,
+    Network,
+    Rewritten,
+    amplitudes,
+    guided,
+    scale_of,
+)
 from tfsnap.objectives.base import Draws
-from tfsnap.objectives.denoise import Denoise
-from tfsnap.objectives.guidance import CfgAware, Twice, once, told
+from tfsnap.objectives.guidance import CfgAware, once, told
 from tfsnap.objectives.points import Amplitudes
 from tfsnap.objectives.step_distill import (
     StepDistill,
@@ -19,66 +27,10 @@ from tfsnap.objectives.step_distill import (
     truncated_snr,
 )
 
-SCHEDULE = NoiseSchedule()
-DENOISE = Denoise(None, SCHEDULE, "v", scale=0.9)
-NULL = np.full([3, 5], 0.25, np.float32)
-TWICE = Twice(NULL)
-DRAWS = Draws(seed=np.array([7, 3], np.int32), rows=4)
-
-
-class Network:
-    """A smooth function of latent, time and text: a UNet as far as the objective can tell."""
-
-    def __init__(self, gain, bias=0.1):
-        self.gain, self.bias = tf.Variable(gain), bias
-        self.rows = []
-
-    def __call__(self, z, *, timesteps, context, guidance=None):
-        self.rows.append(int(z.shape[0]))
-        if guidance is not None:
-            context = context + tf.reshape(guidance, [-1, 1, 1]) / 10.0
-        t = tf.reshape(tf.cast(timesteps, tf.float32), [-1, 1, 1, 1]) / 1000.0
-        text = tf.reshape(tf.reduce_mean(context, axis=[1, 2]), [-1, 1, 1, 1])
-        return self.gain * tf.sin(z) * (1.0 - t) + text * tf.cos(z + t) + self.bias
-
-    def numpy(self, z, t, context, told=None):
-        """The same in float64."""
-        if told is not None:
-            context = context + told.reshape(-1, 1, 1) / 10.0
-        t = t.reshape(-1, 1, 1, 1) / 1000.0
-        text = context.mean(axis=(1, 2)).reshape(-1, 1, 1, 1)
-        gain = float(self.gain.numpy())
-        return gain * np.sin(z) * (1.0 - t) + text * np.cos(z + t) + self.bias
-
-
-@pytest.fixture
-def batch():
-    rng = np.random.default_rng(0)
-    return {
-        "moments": rng.standard_normal([4, 2, 2, 8]).astype(np.float32),
-        "context": rng.standard_normal([4, 3, 5]).astype(np.float32),
-    }
-
 
 def trailing(n):
     """Times of n steps and the end."""
     return np.append(np.round(1000 - np.arange(n) * 1000 / n) - 1, -1).astype(int)
-
-
-def amplitudes(t):
-    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    alphas_bar = np.append(np.cumprod(1 - betas), 1.0)[t].reshape(-1, 1, 1, 1)
-    return np.sqrt(alphas_bar), np.sqrt(1 - alphas_bar)
-
-
-def guided(network, z, t, context, scale):
-    if isinstance(scale, tuple):  # As an input, and not by a second evaluation.
-        return network.numpy(z, t, context, told=scale[0])
-    conditional = network.numpy(z, t, context)
-    if scale is None:
-        return conditional
-    null = network.numpy(z, t, np.broadcast_to(NULL, context.shape).astype(np.float64))
-    return scale * conditional - (scale - 1) * null
 
 
 def twin(student, teacher, batch, *, steps, each, scale, student_scale):
@@ -101,11 +53,6 @@ def twin(student, teacher, batch, *, steps, each, scale, student_scale):
     mine = alpha * z_t - sigma * guided(student, z_t, times[step * each], context, student_scale)
     weight = np.maximum(alpha**2 / sigma**2, 1.0)
     return (weight * (mine - target) ** 2).mean(axis=(1, 2, 3))
-
-
-def scale_of(low, high):
-    drawn = DRAWS.integers(high=2**23, stream=13).numpy()
-    return (low + (high - low) * (drawn + 0.5) / 2**23).reshape(-1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(("steps", "each"), [(8, 2), (1, 2), (8, 1), (16, 4), (4, 8)])
@@ -217,16 +164,6 @@ def test_errors_weigh_by_the_signal_but_never_less_than_one():
 def test_networks_may_predict_different_things(batch):
     """A teacher that predicts noise, and the same one rewritten as velocities."""
     teacher = Network(0.7)
-
-    class Rewritten(Network):
-        def __call__(self, z, *, timesteps, context):
-            t = tf.cast(timesteps, tf.int32)
-            alpha, sigma = (
-                tf.cast(tf.gather(f(range(1000)), t), tf.float32)[:, None, None, None]
-                for f in (SCHEDULE.alpha, SCHEDULE.sigma)
-            )
-            return (super().__call__(z, timesteps=timesteps, context=context) - sigma * z) / alpha
-
     student = Network(0.3)
     losses = [
         StepDistill(DENOISE, Teacher(network, kind, 2), 8, gamma=0.0)(student, batch, DRAWS)[0]

@@ -10,6 +10,8 @@ from tests.training.tiny_job import TRAINING, UNET, shared_strategy
 from tfsnap.export.keras_components import settings_of
 from tfsnap.models.latent_diffusion import STEPS, Distilled
 from tfsnap.models.unet import build_unet
+from tfsnap.objectives.base import Draws
+from tfsnap.objectives.guidance import told
 from tfsnap.runtime.settings import Guidance, Sampler
 from tfsnap.training.jobs import unet as unet_job
 from tfsnap.training.jobs.distill import DistillConfig
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("small_data")
 WIDTH = 6
 READING = UNET.replace(guidance_width=WIDTH)
 BAKED = {"cfg_probability": 1.0, "guidance": (3.0, 3.0), "baked": True, "gamma": 0.0}
+LCM = {**BAKED, "consistency": True, "teacher_steps": 50}
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +39,9 @@ def teachers(tmp_path_factory):
     for name, distilled in (("plain", None), ("baked", {"steps": 4, "guidance": 3.0})):
         about = describe(network, prediction="v", distilled=distilled)
         save_weights(folder / name, network.variables, metadata=about)
-    told = build_unet(READING)
-    told.time_guidance.kernel.assign(rng.standard_normal([WIDTH, UNET.time_width]))
-    save_weights(folder / "told", told.variables, metadata=describe(told, prediction="v"))
+    network = build_unet(READING)
+    network.time_guidance.kernel.assign(rng.standard_normal([WIDTH, UNET.time_width]))
+    save_weights(folder / "told", network.variables, metadata=describe(network, prediction="v"))
     return folder
 
 
@@ -52,7 +55,7 @@ def distilling(networks, cache, teacher, *, training=TRAINING, model=UNET, **fie
     )
 
 
-@pytest.mark.parametrize("fields", [{}, {"cfg_probability": 0.5}, BAKED], ids=str)
+@pytest.mark.parametrize("fields", [{}, {"cfg_probability": 0.5}, BAKED, LCM], ids=str)
 def test_a_student_is_trained_and_says_what_it_is(
     networks,
     cache,
@@ -61,17 +64,19 @@ def test_a_student_is_trained_and_says_what_it_is(
     fields,
 ):
     before = load_tensors(teachers / "plain")[0]
-    job = distilling(networks, cache, teachers / "plain", steps=2, teacher_steps=4, **fields)
+    path = {"steps": 2, "teacher_steps": 4}
+    job = distilling(networks, cache, teachers / "plain", **{**path, **fields})
     Trainer(job, workdir=tmp_path, strategy=shared_strategy("one")).fit()
     tensors, about = load_tensors(tmp_path / WEIGHTS)
-    guidance = 3.0 if fields == BAKED else None
-    assert about["distilled"] == {"steps": 2, "guidance": guidance}
+    guidance = 3.0 if "baked" in fields else None
+    sampler = "lcm" if "consistency" in fields else "ddim"
+    assert about["distilled"] == {"steps": 2, "guidance": guidance, "sampler": sampler}
     assert tensors.keys() == before.keys()  # The student's alone.
     for name, value in load_tensors(teachers / "plain")[0].items():
         np.testing.assert_array_equal(value, before[name])
     found = load_trained(tmp_path / WEIGHTS, "unet")
     model = job.assemble(found.model, Distilled.of(found.about))
-    assert model.steps == 2 and model.baked_guidance == guidance
+    assert (model.steps, model.sampler, model.baked_guidance) == (2, sampler, guidance)
     assert model.scale_of(7.5) == (1.0 if guidance else 7.5)
     settings = settings_of(model, guidance=4.0, sampler=Sampler(default="ddim", steps=2))
     assert settings.guidance == Guidance(baked_in=bool(guidance), default=guidance or 4.0)
@@ -159,7 +164,8 @@ def test_baked_guidance_costs_one_evaluation_and_is_passed_on(
 ):
     job = distilling(networks, cache, teachers / "baked", cfg_probability=0.0, gamma=0.0)
     model = job.build()[0]
-    assert job.describe(model)["distilled"] == {"steps": 8, "guidance": 3.0}
+    about = job.describe(model)["distilled"]
+    assert about == {"steps": 8, "guidance": 3.0, "sampler": "ddim"}
     whole = job.assemble(model, Distilled(2, 3.0))
     rng = np.random.default_rng(0)
     how = {
@@ -176,9 +182,42 @@ def test_baked_guidance_costs_one_evaluation_and_is_passed_on(
     np.testing.assert_allclose(guided(model, 1.0)(z, t, context), alone, atol=1e-6)
 
 
+def test_all_times_of_the_schedule_are_no_path(networks, cache, teachers):
+    fields = {"steps": 1000, "teacher_steps": 1000, "cfg_probability": 1.0}
+    job = distilling(networks, cache, teachers / "plain", model=READING, **fields)
+    assert job.describe(build_unet(READING))["distilled"]["steps"] == STEPS
+
+
 def test_a_model_from_data_alone_takes_its_usual_steps(networks):
     model = job_of(networks).assemble(build_unet(UNET))
     assert model.steps == STEPS and model.baked_guidance is None
+
+
+def test_the_teacher_may_compute_in_half_precision(networks, cache, teachers):
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        fields = {"precision": precision, "cfg_probability": 1.0, "gamma": 0.0}
+        job = distilling(networks, cache, teachers / "plain", **fields)
+        keras.utils.set_random_seed(0)
+        model, objective = job.build()
+        frozen = objective.teacher.network
+        assert {layer.compute_dtype for layer in (frozen.conv_in, frozen.time_in)} == {precision}
+        assert model.conv_in.compute_dtype == "float32"
+        assert {v.dtype for v in frozen.variables} == {tf.float32} and not frozen.trainable
+        draws = Draws(seed=tf.constant([1, 2]), rows=TRAINING.batch_size)
+        loss, _ = objective(model, next(iter(job.batches(0))), draws)
+        assert loss.dtype == tf.float32
+        found[precision] = loss.numpy()
+    np.testing.assert_allclose(found["bfloat16"], found["float32"], rtol=0.1)
+    assert np.abs(found["bfloat16"] / found["float32"] - 1).max() > 1e-5  # It was used.
+
+
+def test_a_consistency_model_is_evaluated_once(networks, cache, teachers):
+    fields = {**LCM, "guidance": (2.0, 5.0), "baked": False}
+    with pytest.raises(ValueError, match="baked in .*reads the scale .*is without it"):
+        distilling(networks, cache, teachers / "plain", **fields).build()
+    _, objective = distilling(networks, cache, teachers / "plain", model=READING, **fields).build()
+    assert objective.cfg.student is told and (objective.cfg.low, objective.cfg.high) == (2.0, 5.0)
 
 
 def test_what_has_guidance_in_it_cannot_teach_guidance(networks, cache, teachers):
@@ -199,6 +238,11 @@ def test_what_has_guidance_in_it_cannot_teach_guidance(networks, cache, teachers
         ({**BAKED, "guidance": (2.0, 3.0)}, "one scale, given twice"),
         ({**BAKED, "cfg_probability": 0.5}, "1 where it is baked in"),
         ({**BAKED, "gamma": 0.2}, "0 where guidance is baked in"),
+        ({**LCM, "teacher_steps": 100}, "50, the solver's"),
+        ({**LCM, "steps": 51}, "at most 50"),
+        ({**LCM, "huber": 0.0}, "positive"),
+        ({"consistency": True, "teacher_steps": 50}, "gamma is 0.2; it must be 0"),
+        ({"consistency": True, "teacher_steps": 50, "gamma": 0.0}, "0 or 1 for a consistency"),
     ],
 )
 def test_what_cannot_be_distilled_is_refused(fields, message):

@@ -147,7 +147,22 @@ def lcm_path(schedule: NoiseSchedule, steps: int, spacing: Spacing) -> Path:
     Reference: Luo et al. 2023 (arXiv 2310.04378), section 4.3.
     """
     del spacing
+    times = _lcm_times(schedule)
+    require_steps(steps, len(times))
+    return _through(schedule, times[np.arange(steps) * len(times) // steps])
+
+
+def lcm_training_path(schedule: NoiseSchedule) -> Path:
+    """The steps of the solver that latent consistency models are distilled with.
+
+    The last one leads to t = 0, the least noisy training step, where a consistency function is the
+    identity.
+
+    Reference: Luo et al. 2023 (arXiv 2310.04378), section 4.3.
+    """
+    return _through(schedule, _lcm_times(schedule), end=0)
+
+
+def _lcm_times(schedule: NoiseSchedule) -> np.ndarray:
     most = min(LCM_TRAINING_STEPS, schedule.steps)
-    require_steps(steps, most)
-    skipped = np.arange(steps) * most // steps
-    return _through(schedule, (most - skipped) * (schedule.steps // most) - 1)
+    return np.arange(most, 0, -1) * (schedule.steps // most) - 1

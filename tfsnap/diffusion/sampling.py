@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from tfsnap.diffusion.consistency import consistent
 from tfsnap.diffusion.denoiser import Denoiser
 from tfsnap.diffusion.paths import Path, Step
 from tfsnap.diffusion.process import Array, Prediction
@@ -20,8 +21,6 @@ Callback = Callable[[int, int, Array], None]  # (steps done, steps in all, laten
 Noise = Callable[[], Array]
 Method = Callable[..., tuple[Array, Any]]
 
-_LCM_SIGMA_DATA = 0.5
-_LCM_TIME_SCALE = 10.0
 # Adams and Bashforth's coefficients of orders 1 to 4, newest output first.
 _ADAMS = (
     (1.0,),
@@ -161,14 +160,9 @@ def lcm(
 ) -> tuple[Array, tuple]:
     """Multistep consistency sampling: to the data in one go, then back to less noise.
 
-        f(z, t) = c_skip z + c_out x_hat
-
-    Reference: Luo et al. 2023 (arXiv 2310.04378), algorithm 3 and eq. 7.
+    Reference: Luo et al. 2023 (arXiv 2310.04378), algorithm 3.
     """
     del history
     start, end = step
-    time = _LCM_TIME_SCALE * start.t
-    skip = _LCM_SIGMA_DATA**2 / (time**2 + _LCM_SIGMA_DATA**2)
-    out = time / (time**2 + _LCM_SIGMA_DATA**2) ** 0.5
-    clean = out * denoiser(z, start).x + skip * z
+    clean = consistent(x=denoiser(z, start).x, z_t=z, t=start.t)
     return (clean if end.sigma == 0.0 else end.alpha * clean + end.sigma * noise()), ()

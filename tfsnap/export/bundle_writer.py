@@ -55,7 +55,7 @@ class BundleSpec:
       precision: "fp16" or "int8".
       merges: CLIP's BPE merges, which become part of the bundle.
       prompt: what the goldens and the parity check generate.
-      sampler: default sampler.
+      sampler: default sampler; None is the model's.
       steps: default number of steps; None is the model's.
       guidance: default guidance scale; it does not matter where guidance is baked in.
       min_psnr_db: parity to reach; None means the precision's `THRESHOLDS_DB`.
@@ -70,7 +70,7 @@ class BundleSpec:
     precision: str
     merges: pathlib.Path
     prompt: str
-    sampler: str = "ddim"
+    sampler: str | None = None
     steps: int | None = None
     guidance: float = 4.0
     min_psnr_db: float | None = None
@@ -122,14 +122,17 @@ class _Writer:
         self._folder = folder
         self._spec = spec
         self._model = model
-        sampler = Sampler(default=spec.sampler, steps=spec.steps or model.steps)
+        sampler = Sampler(spec.sampler or model.sampler, spec.steps or model.steps)
         shape = spec.shapes[0] if spec.shapes else model.resolution
         default = dataclasses.replace(model, resolution=shape)
         self._settings: Settings = settings_of(default, guidance=spec.guidance, sampler=sampler)
         pad = model.pad_token
         self._tokenizer = Tokenizer(spec.merges, context_length=length, pad_token=pad)
-        if spec.guidance_batch and self._settings.guidance.baked_in:
-            raise ValueError("guidance is baked into this UNet: leave out --guidance_batch")
+        guidance = self._settings.guidance
+        if spec.guidance_batch and (guidance.baked_in or guidance.width is not None):
+            raise ValueError(
+                "this UNet is evaluated once a step, with guidance in it: leave out --guidance_batch"
+            )
         contexts = 2 if spec.guidance_batch else 1
         self._variants = variants_of(model, spec.shapes, contexts=contexts)
         self._names = (*COMPONENTS, ENCODER) if spec.encoder else COMPONENTS

@@ -9,7 +9,7 @@ from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.clip import Clip, TextEncoder
 from tfsnap.models.unet import UNet
 
-STEPS = 25  # Of a UNet that was not made for fewer.
+STEPS, SAMPLER = 25, "ddim"  # Of a UNet that was not made for others.
 
 
 class Distilled(NamedTuple):
@@ -19,10 +19,12 @@ class Distilled(NamedTuple):
       steps: of the sampler.
       guidance: the scale that is baked into it: it is evaluated once a step, without guidance. None
         if it takes guidance as any UNet does, or reads the scale.
+      sampler: a name of `tfsnap.diffusion.samplers.SAMPLERS`.
     """
 
     steps: int
     guidance: float | None = None
+    sampler: str = SAMPLER
 
     @classmethod
     def of(cls, about: Mapping[str, Any]) -> "Distilled | None":
@@ -66,9 +68,19 @@ class LatentDiffusion:
         """Of the sampler, where nobody asks for others."""
         return self.distilled.steps if self.distilled else STEPS
 
+    @property
+    def sampler(self) -> str:
+        """Its name, where nobody asks for another."""
+        return self.distilled.sampler if self.distilled else SAMPLER
+
     def scale_of(self, guidance: float) -> float:
         """The scale to sample with where a guidance scale is wanted: 1 where it is baked in."""
         return guidance if self.baked_guidance is None else 1.0
+
+    def evaluations(self, guidance: float) -> int:
+        """Of the UNet a step, where a guidance scale is wanted."""
+        reads = self.unet.config.guidance_width is not None
+        return 1 if reads or self.scale_of(guidance) == 1.0 else 2
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

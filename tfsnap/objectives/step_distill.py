@@ -62,7 +62,7 @@ class Teacher:
 
     network: keras.Model
     prediction: str
-    steps: int
+    steps: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

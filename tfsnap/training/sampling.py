@@ -7,13 +7,15 @@ import tensorflow as tf
 
 from tfsnap.diffusion.denoiser import Denoiser
 from tfsnap.diffusion.guidance import guide
-from tfsnap.diffusion.paths import Spacing, spaced_path
-from tfsnap.diffusion.sampling import ddim, sample
+from tfsnap.diffusion.paths import Spacing
+from tfsnap.diffusion.samplers import SAMPLERS
+from tfsnap.diffusion.sampling import sample
 from tfsnap.diffusion.schedule import NoiseSchedule
-from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.latent_diffusion import SAMPLER, LatentDiffusion
 from tfsnap.models.unet import UNet
 
 Guided = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+StepNoise = Callable[[int], tf.Tensor]
 
 
 def guided(unet: UNet, guidance: float) -> Guided:
@@ -51,8 +53,10 @@ def sample_latents(
     schedule: NoiseSchedule,
     prediction: str,
     steps: int,
+    sampler: str = SAMPLER,
+    step_noise: StepNoise | None = None,
 ) -> tf.Tensor:
-    """Samples with DDIM.
+    """Samples at trailing times.
 
     Args:
       evaluate: from `guided`.
@@ -61,15 +65,21 @@ def sample_latents(
       schedule: the noise schedule.
       prediction: of the network, "epsilon" or "v".
       steps: number of steps.
+      sampler: a name of `tfsnap.diffusion.samplers.SAMPLERS`.
+      step_noise: what stochastic samplers add in step k = 0, 1, ..., in the shape of `noise`; by
+        default drawn by k alone.
 
     Returns:
       The latents, scaled as the network sees them, float32 [N, h, w, c].
     """
+    method, spacing = SAMPLERS[sampler], Spacing()
+    path = method.path(schedule, steps, spacing)
     return sample(
-        ddim,
+        method.method,
         Denoiser(lambda z, t: evaluate(z, tf.constant(t, tf.float32), context), prediction),
-        noise,
-        path=spaced_path(schedule, steps, Spacing()),
+        method.start_scale(path, spacing) * noise,
+        path=path,
+        noise=step_noise or (lambda k: tf.random.stateless_normal(noise.shape, [k, 0])),
     )
 
 
@@ -81,8 +91,10 @@ def sample_pictures(
     steps: int,
     guidance: float,
     noise: np.ndarray,
+    sampler: str | None = None,
+    step_noise: StepNoise | None = None,
 ) -> np.ndarray:
-    """Draws one picture per prompt with DDIM and classifier-free guidance.
+    """Draws one picture per prompt with guidance.
 
     Args:
       model: the networks.
@@ -91,17 +103,25 @@ def sample_pictures(
       steps: of the sampler.
       guidance: the guidance scale w.
       noise: standard normal, float32 [N, h, w, c], where sampling starts.
+      sampler: see `sample_latents`; None is the model's.
+      step_noise: see there.
 
     Returns:
       float32 [N, H, W, 3] in about [-1, 1].
     """
-    draw = picture_sampler(model, null_tokens=null_tokens, steps=steps, guidance=guidance)
-    return draw(tokens, noise)
+    how = {"steps": steps, "guidance": guidance, "sampler": sampler}
+    draw = picture_sampler(model, null_tokens=null_tokens, **how)
+    return draw(tokens, noise, step_noise)
 
 
 def picture_sampler(
-    model: LatentDiffusion, *, null_tokens: np.ndarray, steps: int, guidance: float
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    model: LatentDiffusion,
+    *,
+    null_tokens: np.ndarray,
+    steps: int,
+    guidance: float,
+    sampler: str | None = None,
+) -> Callable[[np.ndarray, np.ndarray, StepNoise | None], np.ndarray]:
     """`sample_pictures` for many batches: the UNet is traced once for every size of a batch.
 
     Args:
@@ -109,13 +129,16 @@ def picture_sampler(
       null_tokens: int32 [T], the empty prompt.
       steps: network evaluations per guidance branch.
       guidance: the guidance scale w; it does not matter where guidance is baked in.
+      sampler: see `sample_latents`; None is the model's.
 
     Returns:
-      A function of tokens and noise.
+      A function of tokens, noise and `step_noise`.
     """
     evaluate = guided(model.unet, model.scale_of(guidance))
 
-    def draw(tokens: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    def draw(
+        tokens: np.ndarray, noise: np.ndarray, step_noise: StepNoise | None = None
+    ) -> np.ndarray:
         every = np.concatenate([tokens, np.broadcast_to(null_tokens, tokens.shape)])
         latent = sample_latents(
             evaluate,
@@ -124,6 +147,8 @@ def picture_sampler(
             schedule=model.schedule,
             prediction=model.prediction,
             steps=steps,
+            sampler=sampler or model.sampler,
+            step_noise=step_noise,
         )
         return model.autoencoder.decoder(latent / model.autoencoder.config.scale).numpy()
 

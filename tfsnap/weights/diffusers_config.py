@@ -319,8 +319,10 @@ def scheduler_to_json(about: Json) -> Json:
         return about["diffusers_scheduler"]
     schedule = ScheduleConfig.from_dict(about.get("schedule", {}))
     names = {ours: theirs for theirs, ours in _PREDICTIONS.items()}
+    sampler = (about.get("distilled") or {}).get("sampler", "ddim")
+    kinds = {ours: theirs for theirs, ours in _SAMPLERS.items()}
     return {
-        "_class_name": "DDIMScheduler",
+        "_class_name": kinds[sampler],
         "_diffusers_version": VERSION,
         "beta_end": schedule.beta_end,
         "beta_schedule": schedule.kind,

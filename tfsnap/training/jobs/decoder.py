@@ -188,6 +188,7 @@ class DecoderJob(Config):
                 schedule=whole.schedule,
                 prediction=prediction,
                 steps=self.steps,
+                sampler=whole.sampler,
             )
             parts.append(latent.numpy() / np.float32(whole.autoencoder.config.scale))
         return np.concatenate(parts)[:count]

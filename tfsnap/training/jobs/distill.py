@@ -5,7 +5,9 @@ import dataclasses
 import tensorflow as tf
 
 from tfsnap.config import Config
-from tfsnap.models.latent_diffusion import Distilled
+from tfsnap.diffusion.paths import LCM_TRAINING_STEPS
+from tfsnap.models.latent_diffusion import SAMPLER, Distilled
+from tfsnap.objectives.consistency import Consistency
 from tfsnap.objectives.denoise import Denoise
 from tfsnap.objectives.guidance import CfgAware, Twice, once, told
 from tfsnap.objectives.step_distill import StepDistill, Teacher
@@ -31,6 +33,10 @@ class DistillConfig(Config):
       baked: the student learns what the teacher does with guidance, and then does without: one
         evaluation a step. The range is then one scale, the probability 1 and gamma 0.
       gamma: weight of the loss on data.
+      consistency: learns what latent consistency models do, see `tfsnap.objectives.consistency`,
+        for the sampler "lcm". `steps` are then its usual ones, `teacher_steps` the solver's 50, and
+        `gamma` 0. With guidance the probability is 1, and it is baked in or the student reads it.
+      huber: width of its loss.
       precision: what the teacher computes in.
     """
 
@@ -41,12 +47,17 @@ class DistillConfig(Config):
     guidance: tuple[float, float] = (2.0, 14.0)
     baked: bool = False
     gamma: float = 0.2
+    consistency: bool = False
+    huber: float = 0.001
     precision: str = "float32"
 
     def __post_init__(self) -> None:
         self._require(self.steps >= 1, "steps", "at least 1")
-        fits = self.teacher_steps >= self.steps and self.teacher_steps % self.steps == 0
-        self._require(fits, "teacher_steps", f"a multiple of steps={self.steps}")
+        if self.consistency:
+            self._require_consistency()
+        else:
+            fits = self.teacher_steps >= self.steps and self.teacher_steps % self.steps == 0
+            self._require(fits, "teacher_steps", f"a multiple of steps={self.steps}")
         self._require(0 <= self.cfg_probability <= 1, "cfg_probability", "between 0 and 1")
         rising = len(self.guidance) == 2 and 0 <= self.guidance[0] <= self.guidance[1]
         self._require(rising, "guidance", "two scales, the least first")
@@ -57,6 +68,16 @@ class DistillConfig(Config):
             self._require(one, "guidance", "one scale, given twice, where guidance is baked in")
             self._require(self.cfg_probability == 1, "cfg_probability", "1 where it is baked in")
             self._require(self.gamma == 0, "gamma", "0 where guidance is baked in")
+
+    def _require_consistency(self) -> None:
+        most = LCM_TRAINING_STEPS
+        self._require(self.steps <= most, "steps", f"at most {most} of a consistency model")
+        fits = self.teacher_steps == most
+        self._require(fits, "teacher_steps", f"{most}, the solver's, of a consistency model")
+        self._require(self.gamma == 0, "gamma", "0 for a consistency model")
+        fits = self.cfg_probability in (0, 1)
+        self._require(fits, "cfg_probability", "0 or 1 for a consistency model")
+        self._require(self.huber > 0, "huber", "positive")
 
     def load_teacher(self) -> Trained:
         """The teacher, frozen.
@@ -77,7 +98,7 @@ class DistillConfig(Config):
 
     def objective(
         self, denoise: Denoise, teacher: Trained, null_context: tf.Tensor, *, conditioned: bool
-    ) -> StepDistill:
+    ) -> StepDistill | Consistency:
         """The loss.
 
         Args:
@@ -90,9 +111,10 @@ class DistillConfig(Config):
           ValueError: guidance cannot come from the teacher to the student.
         """
         prediction = teacher.about.get("prediction", denoise.prediction)
-        each = self.teacher_steps // self.steps
         cfg = self._cfg(teacher, tf.cast(null_context, tf.float32), conditioned)
-        frozen = Teacher(teacher.model, prediction, each)
+        if self.consistency:
+            return Consistency(denoise, Teacher(teacher.model, prediction), cfg, self.huber)
+        frozen = Teacher(teacher.model, prediction, self.teacher_steps // self.steps)
         return StepDistill(denoise, frozen, self.steps, cfg, self.gamma)
 
     def _cfg(self, teacher: Trained, null: tf.Tensor, conditioned: bool) -> CfgAware | None:
@@ -110,6 +132,11 @@ class DistillConfig(Config):
                 f"{self.teacher} reads the guidance scale: so must its student, by "
                 "model.guidance_width, or have it baked in, by distill.baked"
             )
+        if self.consistency and not (conditioned or self.baked):
+            raise ValueError(
+                "a consistency model has guidance baked in (distill.baked), reads the scale "
+                "(model.guidance_width), or is without it (distill.cfg_probability=0)"
+            )
         alone = once if self.baked else Twice(null)
         return CfgAware(
             *self.guidance,
@@ -121,7 +148,7 @@ class DistillConfig(Config):
     def result(self, teacher: Trained) -> Distilled:
         """What the student can do in the end."""
         guidance = self.guidance[0] if self.baked else self._baked_into(teacher)
-        return Distilled(self.steps, guidance)
+        return Distilled(self.steps, guidance, "lcm" if self.consistency else SAMPLER)
 
     def _baked_into(self, teacher: Trained) -> float | None:
         before = Distilled.of(teacher.about)

@@ -19,8 +19,9 @@ from tfsnap.data.source import BatchSource
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.clip import Clip, TextEncoder
-from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
+from tfsnap.models.latent_diffusion import STEPS, Distilled, LatentDiffusion
 from tfsnap.models.unet import UNet, build_unet
+from tfsnap.objectives.consistency import Consistency
 from tfsnap.objectives.denoise import Denoise
 from tfsnap.objectives.robust import Robust
 from tfsnap.objectives.step_distill import StepDistill
@@ -89,7 +90,7 @@ class UNetJob(Config):
     preview_steps: int = 20
     preview_guidance: float = 3.0
 
-    def build(self) -> tuple[keras.Model, Denoise | StepDistill | Robust]:
+    def build(self) -> tuple[keras.Model, Denoise | StepDistill | Consistency | Robust]:
         """See `Job`."""
         model = self._network()  # First: its weights depend on the seed and nothing else.
         # Without a cache the data waits: a run that only lacks its weights never needs it.
@@ -119,7 +120,11 @@ class UNetJob(Config):
 
     @property
     def _distilled(self) -> Distilled | None:
-        return self.distill.result(self._teacher) if self.distill.teacher else None
+        if not self.distill.teacher:
+            return None
+        found = self.distill.result(self._teacher)
+        # All times of the schedule are where a student learns, no path for a sampler.
+        return found._replace(steps=STEPS) if found.steps == self.schedule.steps else found
 
     def _null_context(self) -> np.ndarray:
         """Text embedding of the empty prompt, float32 [T, C]."""
