@@ -14,6 +14,7 @@ from tests.objectives.toy_networks import (
     scale_of,
 )
 from tfsnap.diffusion.consistency import consistent
+from tfsnap.objectives.base import Draws
 from tfsnap.objectives.consistency import Consistency
 from tfsnap.objectives.guidance import CfgAware, once, told
 from tfsnap.objectives.step_distill import Teacher
@@ -39,12 +40,16 @@ def boundary(student, z, t, context, scale):
     return 0.25 / (time**2 + 0.25) * z + time / np.sqrt(time**2 + 0.25) * x
 
 
-def twin(student, target, teacher, batch, *, scale, student_scale):
+def times(draws):
+    return 20 * (50 - draws.integers(high=50, stream=10).numpy()) - 1
+
+
+def twin(student, target, teacher, batch, *, scale, student_scale, draws=DRAWS):
     """Algorithm 1 of LCM with the Huber loss of its code; w there is one less than here."""
     mean, logvar = np.split(batch["moments"].astype(np.float64), 2, axis=-1)
     context = batch["context"].astype(np.float64)
-    noise = [DRAWS.normal([2, 2, 4], stream=s).numpy().astype(np.float64) for s in (12, 11)]
-    t = 20 * (50 - DRAWS.integers(high=50, stream=10).numpy()) - 1
+    noise = [draws.normal([2, 2, 4], stream=s).numpy().astype(np.float64) for s in (12, 11)]
+    t = times(draws)
     s = np.maximum(t - 20, 0)
     alpha, sigma = amplitudes(t)
     z = alpha * (mean + np.exp(logvar / 2) * noise[0]) * 0.9 + sigma * noise[1]
@@ -58,16 +63,21 @@ def twin(student, target, teacher, batch, *, scale, student_scale):
 
 
 @pytest.mark.parametrize("student_is", ["plain", "baked", "told"])
-def test_it_is_that_of_the_papers(batch, student_is):
+@pytest.mark.parametrize("last", [False, True])
+def test_it_is_that_of_the_papers(batch, student_is, last):
+    """Also in the solver's last step, to t = 0."""
+    seeds = (Draws(seed=np.array([7, k], np.int32), rows=4) for k in range(100))
+    draws = next(found for found in seeds if (times(found).min() == 19) == last)
     student, teacher = Network(0.3), Network(0.7)
     cfg, scale, student_scale = None, None, None
     if student_is == "baked":
-        cfg, scale = CfgAware(3.0, 3.0, teacher=TWICE, student=once), scale_of(3.0, 3.0)
+        cfg, scale = CfgAware(3.0, 3.0, teacher=TWICE, student=once), scale_of(3.0, 3.0, draws)
     elif student_is == "told":
-        cfg, scale = CfgAware(2.0, 9.0, teacher=TWICE, student=told), scale_of(2.0, 9.0)
+        cfg, scale = CfgAware(2.0, 9.0, teacher=TWICE, student=told), scale_of(2.0, 9.0, draws)
         student_scale = (scale,)
-    loss, figures = Consistency(DENOISE, Teacher(teacher, "v"), cfg)(student, batch, DRAWS)
-    expected = twin(student, student, teacher, batch, scale=scale, student_scale=student_scale)
+    loss, figures = Consistency(DENOISE, Teacher(teacher, "v"), cfg)(student, batch, draws)
+    scales = {"scale": scale, "student_scale": student_scale}
+    expected = twin(student, student, teacher, batch, **scales, draws=draws)
     np.testing.assert_allclose(loss, expected, rtol=1e-3)
     np.testing.assert_array_equal(figures["consistency"], loss)
     assert student.rows == [4, 4] and teacher.rows == [4 if cfg is None else 8]

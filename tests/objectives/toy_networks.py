@@ -65,6 +65,6 @@ def guided(network, z, t, context, scale):
     return scale * conditional - (scale - 1) * null
 
 
-def scale_of(low, high):
-    drawn = DRAWS.integers(high=2**23, stream=13).numpy()
+def scale_of(low, high, draws=DRAWS):
+    drawn = draws.integers(high=2**23, stream=13).numpy()
     return (low + (high - low) * (drawn + 0.5) / 2**23).reshape(-1, 1, 1, 1)
