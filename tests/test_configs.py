@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from configs.emoji.distill import SHORT
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.pipeline import PipelineConfig
@@ -47,12 +48,34 @@ def test_a_config_is_a_job(parsed, name):
     values = parsed(f"--config={name}").to_dict()
     if hasattr(module, "SEARCH"):
         assert EvolveConfig.from_dict(values) == module.SEARCH
-    elif hasattr(module, "PIPELINE"):
-        assert PipelineConfig.from_dict(values) == module.PIPELINE
     else:
         expected = module.VARIANTS[variant] if variant else module.JOB
-        assert job_from_dict(values) == expected
+        read = PipelineConfig.from_dict if "stages" in values else job_from_dict
+        assert read(values) == expected
     assert f"configs/{pathlib.Path(path).parent.name}" in module.__doc__  # The command.
+
+
+PIPELINES = [
+    (f"{path}:{name}", stage)
+    for path in ("configs/emoji/pipeline.py", "configs/emoji/ablations.py")
+    for name, config in importlib.import_module(path[:-3].replace("/", ".")).VARIANTS.items()
+    for stage in config.stages
+]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "stage"), PIPELINES, ids=[f"{name}-{stage.name}" for name, stage in PIPELINES]
+)
+def test_every_stage_of_a_pipeline_is_a_job(parsed, pipeline, stage):
+    learns = "weights.safetensors" if stage.teacher else ""
+    changes = (f"distill.teacher={learns}", *stage.changes)
+    job = job_from_dict(
+        parsed(f"--config={stage.config}", *(f"--config.{c}" for c in changes)).to_dict()
+    )
+    budget = SHORT * job.training.batch_size
+    if "ablations" in pipeline:  # One budget an arm, or two halves.
+        assert job.training.steps * job.training.batch_size in (budget, budget // 2)
+    assert bool(job.distill.teacher) == bool(stage.teacher)
 
 
 def test_flags_change_tuples_and_fields_without_a_value(parsed):

@@ -38,7 +38,7 @@ class Stage:
 
 
 def _quoted(word: str) -> str:
-    return f'"{word}"' if " " in word else word
+    return f'"{word}"' if set(word) & set(" ()") else word
 
 
 def clock(seconds: float) -> str:

@@ -4,22 +4,26 @@ import json
 
 import pytest
 
+from configs.emoji.ablations import VARIANTS
+from configs.emoji.pipeline import VARIANTS as PIPELINES
 from tests.tools.programs import ROOT, SMALL, succeed
 from tests.tools.refusals import refusal
 from tfsnap.training.jobs.runs import load_finished
 from tfsnap.training.pipeline import STUDENT, TEACHER, PipelineConfig, PipelineStage
+from tools.distill_stages import Pipeline, Training
 
 CONFIG = """
-from configs.emoji.pipeline import CONFIGS, PIPELINE, PipelineStage, config_dict
+from configs.emoji.ablations import arm, BAKED, LCM
+from configs.emoji.pipeline import PIPELINE, config_dict
+from tfsnap.training.pipeline import Comparison
 
-STAGES = (
-    PipelineStage("baked", f"{{CONFIGS}}:baked8", teacher="student", init="student"),
-)
+STAGES = (arm("one", *LCM, *BAKED, after="student", scored=(2, 1)),)
 
 def get_config():
     return config_dict(None, PIPELINE.replace(
         teacher="{runs}/unet", student_unet="{runs}/unet/config.json",
-        student="{runs}/unet/weights.safetensors", stages=STAGES, count=2, compare=(2,),
+        student="{runs}/unet/weights.safetensors", stages=STAGES, count=2,
+        compare=(Comparison(2, "dpmpp_2m"),),
         autoencoder="{runs}/autoencoder/weights.safetensors",
         clip="{runs}/clip/weights.safetensors"))
 """
@@ -34,17 +38,52 @@ def test_a_pipeline_ends_with_one_evaluation_a_step(runs, tmp_path):
     more = (f"--train_flag={flag}" for flag in small)
     command = ("distill_pipeline", f"--config={path}", workdir, *more)
     told = succeed(*command)
-    assert told.count("tools/train.py") == 1 and told.count("tools/evaluate.py") == 2
+    assert told.count("tools/train.py") == 1 and told.count("tools/evaluate.py") == 3
     report = (tmp_path / "distilled/report.md").read_text()
     assert report in told
-    steps = [line.split(" | ")[1] for line in report.splitlines() if line.startswith("| ")]
-    assert steps == ["steps", "2", "8"]
-    scores = json.loads((tmp_path / "distilled/scores-baked.json").read_text())
+    rows = [line[2:].split(" | ")[:5] for line in report.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [
+        ["teacher, dpmpp_2m", "2", "dpmpp_2m", "4", "12"],
+        ["one", "2", "lcm", "2", "4"],
+        ["one", "1", "lcm", "1", "4"],
+    ]
+    assert json.loads((tmp_path / "distilled/seconds.json").read_text())["one"] > 1
+    scores = json.loads((tmp_path / "distilled/scores-one-1.json").read_text())
     assert scores["guidance"] == 3.0 and scores["count"] == 2
-    model = load_finished(tmp_path / "distilled/baked")
-    assert model.steps == 8 and model.baked_guidance == 3.0
+    model = load_finished(tmp_path / "distilled/one")
+    assert (model.steps, model.sampler, model.baked_guidance) == (4, "lcm", 3.0)
     again = succeed(*command)
     assert "tools/" not in again and report in again
+
+
+def test_every_student_is_the_teacher_of_the_next(tmp_path):
+    found = Pipeline(VARIANTS["schedules"], tmp_path, ["--config.training.steps=1"]).stages()
+    commands = {stage.title: " ".join(stage.command) for stage in found if "train" in stage.title}
+    first, second = commands["train progressive16"], commands["train progressive8"]
+    teacher = "runs/search/teacher/weights.safetensors"
+    assert f"--config.distill.teacher={teacher} --config.training.init={teacher}" in first
+    weights = tmp_path / "progressive16/weights.safetensors"
+    assert f"--config.distill.teacher={weights} --config.training.init={weights}" in second
+    assert "--config.distill.teacher_steps=32 --config.distill.steps=16" in first
+    assert "--config.distill.teacher_steps=16 --config.distill.steps=8" in second
+    assert all(command.endswith("--config.training.steps=1") for command in commands.values())
+
+
+def test_a_stage_may_learn_from_data_alone(tmp_path):
+    found = Pipeline(PIPELINES["from_epsilon"], tmp_path, []).stages()
+    commands = {stage.title: stage.command for stage in found}
+    assert "--config.distill.teacher=" in commands["train v"]
+    weights = tmp_path / "v/weights.safetensors"
+    assert f"--config.distill.teacher={weights}" in commands["train efficient16"]
+
+
+def test_seconds_of_a_training_that_fails_count_too(tmp_path, monkeypatch):
+    path = tmp_path / "seconds.json"
+    path.write_text('{"one": 100.0, "other": 5.0}')
+    with pytest.raises(SystemExit, match="train.py failed"):
+        Training(path, "one", "--config=nothing.py").run("distill")
+    seconds = json.loads(path.read_text())
+    assert seconds["one"] > 100.0 and seconds["other"] == 5.0
 
 
 def test_a_pipeline_of_another_config_is_one_line(tmp_path):
@@ -63,6 +102,7 @@ def test_a_pipeline_of_another_config_is_one_line(tmp_path):
         (PipelineStage("a", "x", init="a"), "init of stage 'a' is 'a'"),
         (PipelineStage("", "x"), "each needs a name"),
         (PipelineStage("student", "x"), "each needs a name of its own"),
+        (PipelineStage("a", "x", init=""), "init of stage 'a' is ''"),
     ],
 )
 def test_stages_learn_from_earlier_ones(stage, message):
@@ -70,6 +110,11 @@ def test_stages_learn_from_earlier_ones(stage, message):
         PipelineConfig(stages=(stage,))
     with pytest.raises(ValueError, match="each needs a name of its own"):
         PipelineConfig(stages=(PipelineStage("a", "x"), PipelineStage("a", "x")))
+
+
+def test_changes_are_fields_with_values():
+    with pytest.raises(ValueError, match="fields with their values, such as distill.gamma=0"):
+        PipelineStage("a", "x", changes=("distill.gamma",))
 
 
 def test_a_stage_has_the_shape_that_it_starts_with():

@@ -51,6 +51,7 @@ class TrainingConfig(Config):
       steps: optimizer steps in all.
       batch_size: examples per step over all replicas.
       init: weight file of the same network to start from, for fine-tuning; none for random weights.
+        A UNet that reads the guidance scale may start from one that does not.
       seed: seeds weights, data order and every draw.
       optimizer: the optimizer.
       precision: what networks compute in: "float32", "bfloat16", or "float16" with a loss scale

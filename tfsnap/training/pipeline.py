@@ -5,6 +5,7 @@ import dataclasses
 from tfsnap.config import Config
 
 TEACHER, STUDENT = "teacher", "student"
+DATA = ""  # In place of a teacher.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,15 +14,37 @@ class PipelineStage(Config):
 
     Attributes:
       name: of its workdir, and for later stages.
-      config: of a UNet with a teacher, a file in configs/ with its variant.
-      teacher: the network whose steps are learnt: "teacher", "student" or an earlier stage.
-      init: the network that it starts as, and whose shape it has: one of the same.
+      config: of a UNet, a file in configs/ with its variant.
+      teacher: the network whose steps are learnt: "teacher", "student" or an earlier stage; "" for
+        a stage that learns from data alone, such as one from epsilon to v.
+      init: the network that it starts as, and whose shape it has: one of the same, but never "".
+      changes: fields of the config, as flags have them: "distill.gamma=0".
+      scored: numbers of steps that it is scored with; none for those it was made for.
     """
 
     name: str = ""
     config: str = ""
     teacher: str = TEACHER
     init: str = TEACHER
+    changes: tuple[str, ...] = ()
+    scored: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        fits = all("=" in change for change in self.changes)
+        self._require(fits, "changes", "fields with their values, such as distill.gamma=0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison(Config):
+    """The teacher as it is, to compare with.
+
+    Attributes:
+      steps: of the sampler.
+      sampler: a name of `tfsnap.diffusion.samplers.SAMPLERS`.
+    """
+
+    steps: int = 50
+    sampler: str = "ddim"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +62,7 @@ class PipelineConfig(Config):
       count: pictures that are scored.
       guidance: their guidance scale.
       seed: of their noise.
-      compare: numbers of steps that the teacher is scored with as it is.
+      compare: how the teacher is scored as it is.
     """
 
     teacher: str = ""
@@ -52,14 +75,18 @@ class PipelineConfig(Config):
     count: int = 72
     guidance: float = 3.0
     seed: int = 0
-    compare: tuple[int, ...] = (50, 8)
+    compare: tuple[Comparison, ...] = (
+        Comparison(50),
+        Comparison(8),
+        Comparison(8, "dpmpp_2m"),
+    )
 
     def __post_init__(self) -> None:
         known = [TEACHER, STUDENT]
         for stage in self.stages:
-            for field in ("teacher", "init"):
+            for field, more in (("teacher", [DATA]), ("init", [])):
                 name = getattr(stage, field)
-                if name not in known:
+                if name not in known + more:
                     raise ValueError(
                         f"{field} of stage {stage.name!r} is {name!r}; it must be one of "
                         f"{', '.join(known)}"
