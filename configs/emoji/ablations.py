@@ -29,10 +29,10 @@ from tfsnap.training.pipeline import TEACHER, PipelineStage
 
 _HALF = f"training.steps={SHORT // 2}"
 _SCALE = "distill.guidance=(3.0,3.0)"
-_READS = "model.guidance_width=48"
-_ALWAYS = ("distill.cfg_probability=1.0", "distill.gamma=0.0")
+READS = "model.guidance_width=48"
+ALWAYS = ("distill.cfg_probability=1.0", "distill.gamma=0.0")
 _NEVER = ("distill.cfg_probability=0.0", "distill.gamma=0.0")
-BAKED = ("distill.baked=True", _SCALE, *_ALWAYS)
+BAKED = ("distill.baked=True", _SCALE, *ALWAYS)
 LCM = ("distill.consistency=True", "distill.teacher_steps=50", "distill.steps=4")
 
 
@@ -70,8 +70,8 @@ _ARMS = {
         arm("direct8", *_path(32, 8)),
         arm("progressive16", *_path(32, 16), _HALF),
         arm("progressive8", *_path(16, 8), _HALF, after="progressive16"),
-        arm("conditioned", *_path(1000, 1000), _READS, *_ALWAYS, _HALF, scored=(50, 8)),
-        arm("conditioned8", *_path(16, 8), _READS, *_ALWAYS, _HALF, after="conditioned"),
+        arm("conditioned", *_path(1000, 1000), READS, *ALWAYS, _HALF, scored=(50, 8)),
+        arm("conditioned8", *_path(16, 8), READS, *ALWAYS, _HALF, after="conditioned"),
     ),
     "baked": (
         arm("baked8", *_path(16, 8), *BAKED),
@@ -81,7 +81,7 @@ _ARMS = {
     ),
     "consistency": (
         arm("consistency_baked", *LCM, *BAKED, scored=(4, 2, 1)),
-        arm("consistency_told", *LCM, *_ALWAYS, _READS, scored=(4, 2, 1)),
+        arm("consistency_told", *LCM, *ALWAYS, READS, scored=(4, 2, 1)),
     ),
 }
 

@@ -27,14 +27,14 @@ def epsilon(network, z, t, context, scale=None):
 
 
 def psi(teacher, z, t, s, context):
-    """The change that a DDIM step makes from t to s (LCM, appendix B)."""
+    """The change that a DDIM step makes from t to s (LCM, section 4.2)."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = amplitudes(t), amplitudes(s)
     eps = epsilon(teacher, z, t, context)
     return alpha_s / alpha_t * z - (sigma_t * alpha_s / alpha_t - sigma_s) * eps - z
 
 
 def boundary(student, z, t, context, scale):
-    """f = c_skip z + c_out (z - sigma eps) / alpha (LCM, eq. 9)."""
+    """f = c_skip z + c_out (z - sigma eps) / alpha (LCM, section 4.1)."""
     (alpha, sigma), time = amplitudes(t), 10.0 * t.reshape(-1, 1, 1, 1)
     x = (z - sigma * epsilon(student, z, t, context, scale)) / alpha
     return 0.25 / (time**2 + 0.25) * z + time / np.sqrt(time**2 + 0.25) * x

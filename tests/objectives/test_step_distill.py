@@ -105,7 +105,7 @@ def test_a_student_is_told_the_scale(batch, steps, each, reads):
 
 
 def test_stage_one_is_the_loss_of_the_guided_x(batch):
-    """max(snr, 1) || x_w(z_t, w) - x(z_t, w) ||^2: no step is left in it (Meng et al., eq. 3)."""
+    """max(snr, 1) || x_w(z_t, w) - x(z_t, w) ||^2: no step is left in it (Meng et al.)."""
     student, teacher = Network(0.3), Network(0.7)
     cfg = CfgAware(2.0, 14.0, teacher=TWICE, student=told)
     loss, _ = StepDistill(DENOISE, Teacher(teacher, "v", 1), 1000, cfg, gamma=0.0)(

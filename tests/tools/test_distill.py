@@ -1,6 +1,7 @@
 """Step distillation as a user types it: several trainings, a report, and a bundle at the end."""
 
 import json
+import subprocess
 
 import pytest
 
@@ -13,11 +14,11 @@ from tfsnap.training.pipeline import STUDENT, TEACHER, PipelineConfig, PipelineS
 from tools.distill_stages import Pipeline, Training
 
 CONFIG = """
-from configs.emoji.ablations import arm, BAKED, LCM
+from configs.emoji.ablations import ALWAYS, LCM, READS, arm
 from configs.emoji.pipeline import PIPELINE, config_dict
 from tfsnap.training.pipeline import Comparison
 
-STAGES = (arm("one", *LCM, *BAKED, after="student", scored=(2, 1)),)
+STAGES = (arm("one", *LCM, *ALWAYS, READS, after="student", scored=(2, 1)),)
 
 def get_config():
     return config_dict(None, PIPELINE.replace(
@@ -51,7 +52,8 @@ def test_a_pipeline_ends_with_one_evaluation_a_step(runs, tmp_path):
     scores = json.loads((tmp_path / "distilled/scores-one-1.json").read_text())
     assert scores["guidance"] == 3.0 and scores["count"] == 2
     model = load_finished(tmp_path / "distilled/one")
-    assert (model.steps, model.sampler, model.baked_guidance) == (4, "lcm", 3.0)
+    assert (model.steps, model.sampler, model.evaluations(3.0)) == (4, "lcm", 1)
+    assert model.unet.config.guidance_width == 48  # Not lost by --unet.
     again = succeed(*command)
     assert "tools/" not in again and report in again
 
@@ -80,6 +82,8 @@ def test_a_stage_may_learn_from_data_alone(tmp_path):
 def test_seconds_of_a_training_that_fails_count_too(tmp_path, monkeypatch):
     path = tmp_path / "seconds.json"
     path.write_text('{"one": 100.0, "other": 5.0}')
+    failed = subprocess.CompletedProcess([], returncode=1)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(SystemExit, match="train.py failed"):
         Training(path, "one", "--config=nothing.py").run("distill")
     seconds = json.loads(path.read_text())

@@ -78,6 +78,7 @@ def test_a_student_is_trained_and_says_what_it_is(
     model = job.assemble(found.model, Distilled.of(found.about))
     assert (model.steps, model.sampler, model.baked_guidance) == (2, sampler, guidance)
     assert model.scale_of(7.5) == (1.0 if guidance else 7.5)
+    assert model.evaluations(7.5) == (1 if guidance else 2) and model.evaluations(1.0) == 1
     settings = settings_of(model, guidance=4.0, sampler=Sampler(default="ddim", steps=2))
     assert settings.guidance == Guidance(baked_in=bool(guidance), default=guidance or 4.0)
 
@@ -101,6 +102,7 @@ def test_a_student_reads_the_scale(networks, cache, teachers, tmp_path, teacher)
     assert found.model.config == READING
     model = job.assemble(found.model, Distilled.of(found.about))
     assert model.steps == 2 and model.baked_guidance is None and model.scale_of(7.5) == 7.5
+    assert model.evaluations(7.5) == 1
     settings = settings_of(model, guidance=4.0, sampler=Sampler(steps=2))
     assert settings.guidance == Guidance(baked_in=False, default=4.0, width=WIDTH)
     z, t = tf.ones([2, 4, 4, 4]), tf.constant(500.0)

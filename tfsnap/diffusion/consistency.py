@@ -16,8 +16,8 @@ def consistent(*, x: Array, z_t: Array, t: float | Array) -> Array:
       z_t: noisy latent.
       t: time in training steps, broadcastable against latents.
 
-    Reference: Song et al. 2023 (arXiv 2303.01469), eq. 5, and Luo et al. 2023 (arXiv 2310.04378),
-    eq. 9; the factors of t are those of the latter's code.
+    Reference: Song et al. 2023 (arXiv 2303.01469), eq. 5; Luo et al. 2023 (arXiv 2310.04378),
+    section 4.1. The factor of t is that of the latter's code.
     """
     time = _TIME_SCALE * t
     square = time**2 + _SIGMA_DATA**2
