@@ -131,7 +131,7 @@ class _Writer:
         guidance = self._settings.guidance
         if spec.guidance_batch and (guidance.baked_in or guidance.width is not None):
             raise ValueError(
-                "this UNet is evaluated once a step, with guidance in it: leave out --guidance_batch"
+                "this UNet has guidance in its one evaluation a step: leave out --guidance_batch"
             )
         contexts = 2 if spec.guidance_batch else 1
         self._variants = variants_of(model, spec.shapes, contexts=contexts)
