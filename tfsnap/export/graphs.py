@@ -1,7 +1,7 @@
 """The graphs of a bundle, traced from Keras models: batch 1, static shapes."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.blocks import Block, build_block
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import UNet
+from tfsnap.weights.lazy import LazyTensor
+from tfsnap.weights.store import addressed, in_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +23,15 @@ class Graph:
       name: "text_encoder", "unet", "decoder" or "encoder".
       function: named tensors to a dict of named tensors, a `tf.function`.
       inputs: shape and type of each argument.
-      weights: the variables that the function reads.
+      variables: the variables that the function reads.
+      values: what the variables hold, by address; read when it is needed.
     """
 
     name: str
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: dict[str, tf.TensorSpec]
-    weights: list[tf.Variable]
+    variables: list[tf.Variable]
+    values: Mapping[str, LazyTensor]
 
     def concrete(self) -> tf.types.experimental.ConcreteFunction:
         """Traces the graph."""
@@ -39,10 +43,16 @@ class Graph:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
+def component_graphs(
+    model: LatentDiffusion, values: Mapping[str, LazyTensor] | None = None
+) -> dict[str, Graph]:
     """Returns the graphs of text encoder, UNet (one evaluation), decoder and encoder, by name.
 
     The encoder returns the mean latent, not yet scaled.
+
+    Args:
+      model: the networks.
+      values: what their variables hold, by address, where the networks themselves hold nothing.
     """
     text, encoder = model.text_encoder, model.autoencoder.encoder
     height, width, _ = model.latent_shape
@@ -53,24 +63,32 @@ def component_graphs(model: LatentDiffusion) -> dict[str, Graph]:
             lambda tokens: {"context": text(tokens)},
             {"tokens": ([1, length], tf.int32)},
             text,
+            values,
         ),
-        "unet": unet_graph(model.unet, latent=(height, width), tokens=length),
-        "decoder": decoder_graph(model.autoencoder, latent=(height, width)),
+        "unet": unet_graph(model.unet, latent=(height, width), tokens=length, values=values),
+        "decoder": decoder_graph(model.autoencoder, latent=(height, width), values=values),
         "encoder": _graph(
             "encoder",
             lambda image: {"latent": encoder(image)[0]},
             {"image": ([1, *model.resolution, 3], tf.float32)},
             encoder,
+            values,
         ),
     }
 
 
-def decoder_graph(autoencoder: Autoencoder, *, latent: tuple[int, int]) -> Graph:
+def decoder_graph(
+    autoencoder: Autoencoder,
+    *,
+    latent: tuple[int, int],
+    values: Mapping[str, LazyTensor] | None = None,
+) -> Graph:
     """Returns the graph of decoding.
 
     Args:
       autoencoder: the network.
       latent: height and width of the latent.
+      values: see `component_graphs`.
     """
     decoder = autoencoder.decoder
     shape = [1, *latent, autoencoder.config.latent_channels]
@@ -79,16 +97,24 @@ def decoder_graph(autoencoder: Autoencoder, *, latent: tuple[int, int]) -> Graph
         lambda latent: {"image": decoder(latent)},
         {"latent": (shape, tf.float32)},
         decoder,
+        values,
     )
 
 
-def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int) -> Graph:
+def unet_graph(
+    unet: UNet,
+    *,
+    latent: tuple[int, int],
+    tokens: int,
+    values: Mapping[str, LazyTensor] | None = None,
+) -> Graph:
     """Returns the graph of one evaluation.
 
     Args:
       unet: the network.
       latent: height and width of the latent.
       tokens: length of the text embedding.
+      values: see `component_graphs`.
     """
     config = unet.config
     return _graph(
@@ -102,6 +128,7 @@ def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int) -> Graph:
             "context": ([1, tokens, config.context_width], tf.float32),
         },
         unet,
+        values,
     )
 
 
@@ -115,7 +142,14 @@ def block_graph(block: Block) -> Graph:
 
 
 def _graph(
-    name: str, function: Callable[..., Any], inputs: dict[str, tuple], network: tf.Module
+    name: str,
+    function: Callable[..., Any],
+    inputs: dict[str, tuple],
+    network: tf.Module,
+    values: Mapping[str, LazyTensor] | None = None,
 ) -> Graph:
     specs = {key: tf.TensorSpec(shape, dtype, name=key) for key, (shape, dtype) in inputs.items()}
-    return Graph(name, tf.function(function), specs, list(network.variables))
+    variables = list(network.variables)
+    if values is None:
+        values = {key: in_memory(variable) for key, variable in addressed(variables).items()}
+    return Graph(name, tf.function(function), specs, variables, values)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.tensors import (
     WeightFileError as WeightFileError,  # Here too for those who load weights.
 )
@@ -39,8 +40,13 @@ def addressed(variables: Iterable[tf.Variable]) -> dict[str, tf.Variable]:
     return dict(sorted(found.items()))
 
 
+def in_memory(variable: tf.Variable) -> LazyTensor:
+    """A variable's value as a tensor that is read when it is needed."""
+    return LazyTensor(tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype), variable.numpy)
+
+
 def _differences(
-    tensors: Mapping[str, np.ndarray], variables: Mapping[str, tf.Variable], partial: bool
+    tensors: Mapping[str, np.ndarray | LazyTensor], variables: Mapping[str, tf.Variable], partial: bool
 ) -> list[str]:
     shared = tensors.keys() & variables.keys()
     kinds = {
@@ -53,6 +59,28 @@ def _differences(
         ],
     }
     return listed(kinds, _LISTED)
+
+
+def require_fit(
+    tensors: Mapping[str, np.ndarray | LazyTensor],
+    variables: Iterable[tf.Variable],
+    *,
+    partial: bool = False,
+    source: str = "tensors",
+) -> dict[str, tf.Variable]:
+    """Compares tensors with the variables that they are for; arguments are those of `assign`.
+
+    Returns:
+      The variables by address.
+
+    Raises:
+      WeightMismatchError: a tensor is missing, unexpected or has another shape.
+    """
+    targets = addressed(variables)
+    lines = _differences(tensors, targets, partial)
+    if lines:
+        raise WeightMismatchError(f"{source} does not fit the model: " + "; ".join(lines))
+    return targets
 
 
 def assign(
@@ -73,10 +101,7 @@ def assign(
     Raises:
       WeightMismatchError: a tensor is missing, unexpected or has another shape.
     """
-    targets = addressed(variables)
-    lines = _differences(tensors, targets, partial)
-    if lines:
-        raise WeightMismatchError(f"{source} does not fit the model: " + "; ".join(lines))
+    targets = require_fit(tensors, variables, partial=partial, source=source)
     for key, variable in targets.items():
         variable.assign(tensors[key].astype(variable.dtype.as_numpy_dtype))
 
