@@ -1,25 +1,37 @@
 """Exports a trained model as a bundle that phones run.
 
     tools/export.py --workdir=runs/demo/unet --output=runs/demo/fp16 --precision=fp16
+    tools/export.py --weights=sd15 --output=sd15-int8 --precision=int8 --resolution=512
 
-The workdir is that of the UNet; its config names the autoencoder and CLIP. Each network is compared
-with Keras on a real picture's inputs, and one that differs too much stops the export.
+The workdir is that of the UNet; its config names the autoencoder and CLIP. Weights are a folder that
+tools/convert_weights.py wrote; they are read tensor by tensor. Each network is compared with Keras on
+a real picture's inputs, and one that differs too much stops the export. See docs/export.md.
 """
 
 import sys
+from collections.abc import Mapping
 
 from absl import app, flags, logging
 
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.export.bundle_writer import BundleSpec, write_bundle
 from tfsnap.export.converter import PRECISIONS
+from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.presets import parse_size
+from tfsnap.pretrained import GUIDANCE, open_pretrained, resized
 from tfsnap.runtime.errors import TfsnapError
-from tfsnap.runtime.manifest import SAMPLERS
+from tfsnap.runtime.manifest import SAMPLERS, Manifest
+from tfsnap.runtime.settings import Sampler
 from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.archive import load_trained
-from tfsnap.weights.store import WeightFileError, WeightMismatchError
+from tfsnap.weights.lazy import LazyTensor
+from tfsnap.weights.store import in_memory
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Instead: folder of tools/convert_weights.py.")
+_RESOLUTION = flags.DEFINE_string(
+    "resolution", None, "Of the pictures, 512 or 512x768; by default that of the training."
+)
 _AUTOENCODER = flags.DEFINE_string(
     "autoencoder", None, "Weight file to take the decoder from, such as a distilled one's."
 )
@@ -30,10 +42,14 @@ _PROMPT = flags.DEFINE_string(
     "prompt", "red apple, noto style", "What goldens and the parity check generate."
 )
 _STEPS = flags.DEFINE_integer(
-    "steps", None, "The bundle's default; without it, those the UNet was distilled to, or 25.", 1
+    "steps", None, "The bundle's default; without it the UNet's, or 25; 50 of --weights.", 1
 )
-_SAMPLER = flags.DEFINE_enum("sampler", "ddim", SAMPLERS, "The bundle's default sampler.")
-_GUIDANCE = flags.DEFINE_float("guidance", 4.0, "The bundle's default guidance scale.")
+_SAMPLER = flags.DEFINE_enum(
+    "sampler", None, SAMPLERS, "The bundle's default; without it ddim, or that of --weights."
+)
+_GUIDANCE = flags.DEFINE_float(
+    "guidance", None, f"The bundle's default scale; without it 4, or {GUIDANCE} of --weights."
+)
 _MIN_PSNR = flags.DEFINE_float(
     "min_psnr", None, "Parity that each network must reach, in dB; by default the precision's."
 )
@@ -42,34 +58,49 @@ _ENCODER = flags.DEFINE_bool(
 )
 
 
+def opened() -> tuple[LatentDiffusion, Mapping[str, LazyTensor] | None, Sampler]:
+    """The model, its weights if they stay on disk, and how it is sampled by default."""
+    if _WEIGHTS.value:
+        model, values, sampler = open_pretrained(_WEIGHTS.value)
+    else:
+        model, values = load_finished(_WORKDIR.value), None
+        sampler = Sampler(steps=model.steps)
+    if _RESOLUTION.value:
+        text = _RESOLUTION.value
+        model = resized(model, *parse_size(text if "x" in text else f"{text}x{text}"))
+    asked = {"default": _SAMPLER.value, "steps": _STEPS.value}
+    return model, values, sampler.replace(**{k: v for k, v in asked.items() if v is not None})
+
+
+def export() -> Manifest:
+    """Writes the bundle."""
+    merges = fetch_merges()
+    model, values, sampler = opened()
+    if _AUTOENCODER.value:
+        other = load_trained(_AUTOENCODER.value, "autoencoder").model
+        model = model.with_decoder_of(other)
+        values = values and {**values, **in_memory(other.variables)}
+    guidance = GUIDANCE if _WEIGHTS.value else 4.0
+    spec = BundleSpec(
+        name=_NAME.value,
+        precision=_PRECISION.value,
+        merges=merges,
+        prompt=_PROMPT.value,
+        sampler=sampler,
+        guidance=guidance if _GUIDANCE.value is None else _GUIDANCE.value,
+        min_psnr_db=_MIN_PSNR.value,
+        encoder=_ENCODER.value,
+    )
+    return write_bundle(model, _OUTPUT.value, spec, values)
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
     try:
-        spec = BundleSpec(
-            name=_NAME.value,
-            precision=_PRECISION.value,
-            merges=fetch_merges(),
-            prompt=_PROMPT.value,
-            sampler=_SAMPLER.value,
-            steps=_STEPS.value,
-            guidance=_GUIDANCE.value,
-            min_psnr_db=_MIN_PSNR.value,
-            encoder=_ENCODER.value,
-        )
-        model = load_finished(_WORKDIR.value)
-        if _AUTOENCODER.value:
-            model = model.with_decoder_of(load_trained(_AUTOENCODER.value, "autoencoder").model)
-        manifest = write_bundle(model, _OUTPUT.value, spec)
-    except (
-        FetchError,
-        OSError,
-        TfsnapError,
-        ValueError,
-        WeightFileError,
-        WeightMismatchError,
-    ) as error:
+        manifest = export()
+    except (FetchError, OSError, TfsnapError, ValueError) as error:
         sys.exit(f"export: {error}")
     for name, component in manifest.components.items():
         size, psnr = component.bytes / 1e6, component.parity.psnr_db
@@ -78,5 +109,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["workdir", "output"])
+    flags.mark_flags_as_mutual_exclusive(["workdir", "weights"], required=True)
+    flags.mark_flag_as_required("output")
     app.run(main)

@@ -1,17 +1,22 @@
 """TensorFlow graph to TFLite: the one place that knows TensorFlow's converter.
 
-The converter is given a skeleton whose weights are arguments: with Stable Diffusion's weights in the
-graph it takes more than 20 GB. They are folded in and stored afterwards, tensor by tensor.
+The converter is given a skeleton whose weights are arguments: with Stable Diffusion's weights in
+the graph it takes more than 20 GB. They are folded in and stored afterwards, tensor by tensor.
 """
+
+import re
 
 import tensorflow as tf
 
 from tfsnap.export.flatbuffer import ConvertedModel
-from tfsnap.export.folding import fold
+from tfsnap.export.folding import UnsupportedGraphError, fold
 from tfsnap.export.graphs import Graph
-from tfsnap.export.precision import PRECISIONS
+from tfsnap.export.precision import STORES
 from tfsnap.export.skeleton import Skeleton, skeleton_of
 from tfsnap.export.tflite_graph import TFLiteGraph
+
+PRECISIONS = tuple(STORES)
+_REFUSED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 
 
 def convert(graph: Graph, precision: str) -> ConvertedModel:
@@ -36,10 +41,19 @@ def convert(graph: Graph, precision: str) -> ConvertedModel:
     edited = TFLiteGraph(_converted(skeleton))
     edited.bind(skeleton.weights)
     fold(edited)
-    PRECISIONS[precision](edited)
+    STORES[precision](edited)
     return ConvertedModel(f"{graph.name} in {precision}", *edited.packed())
 
 
 def _converted(skeleton: Skeleton) -> bytes:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([skeleton.concrete()], tf.Module())
-    return converter.convert()
+    try:
+        return converter.convert()
+    except Exception as error:  # The converter's own kinds have no public name.
+        refused = sorted(set(_REFUSED.findall(str(error))))
+        if not refused:
+            raise
+        raise UnsupportedGraphError(
+            f"{skeleton.name} cannot be exported: TFLite lacks {', '.join(refused)}; compute it "
+            "from other operators in the layer that uses it"
+        ) from error

@@ -1,7 +1,7 @@
 """Folds what surrounds an affine operator into its weights, as TensorFlow's converter does.
 
-The converter folds constants only, and in a skeleton weights are arguments. The rules here are those
-of its passes that our networks meet: see `fold`.
+The converter folds constants only, and in a skeleton weights are arguments. The rules here are
+those of its passes that our networks meet: see `fold`.
 """
 
 import itertools
@@ -42,7 +42,9 @@ def fold(graph: TFLiteGraph) -> None:
     for op in list(graph.operators):
         if op.name == "BATCH_MATMUL":
             _to_fully_connected(graph, op)
-    for op in [op for op in graph.operators if op.name in AFFINE and op.inputs[1] in graph.constants]:
+    for op in [
+        op for op in graph.operators if op.name in AFFINE and op.inputs[1] in graph.constants
+    ]:
         while _fold_next(graph, op):
             pass
         while _fold_previous(graph, op):

@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.blocks import Block, build_block
+from tfsnap.models.clip import TextEncoder
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import UNet
 from tfsnap.weights.lazy import LazyTensor
-from tfsnap.weights.store import addressed, in_memory
+from tfsnap.weights.store import in_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,33 +49,55 @@ def component_graphs(
 ) -> dict[str, Graph]:
     """Returns the graphs of text encoder, UNet (one evaluation), decoder and encoder, by name.
 
-    The encoder returns the mean latent, not yet scaled.
-
     Args:
       model: the networks.
       values: what their variables hold, by address, where the networks themselves hold nothing.
     """
-    text, encoder = model.text_encoder, model.autoencoder.encoder
     height, width, _ = model.latent_shape
-    length = text.config.context_length
+    length = model.text_encoder.config.context_length
+    latent = (height, width)
     return {
-        "text_encoder": _graph(
-            "text_encoder",
-            lambda tokens: {"context": text(tokens)},
-            {"tokens": ([1, length], tf.int32)},
-            text,
-            values,
-        ),
-        "unet": unet_graph(model.unet, latent=(height, width), tokens=length, values=values),
-        "decoder": decoder_graph(model.autoencoder, latent=(height, width), values=values),
-        "encoder": _graph(
-            "encoder",
-            lambda image: {"latent": encoder(image)[0]},
-            {"image": ([1, *model.resolution, 3], tf.float32)},
-            encoder,
-            values,
-        ),
+        "text_encoder": text_graph(model.text_encoder, values=values),
+        "unet": unet_graph(model.unet, latent=latent, tokens=length, values=values),
+        "decoder": decoder_graph(model.autoencoder, latent=latent, values=values),
+        "encoder": encoder_graph(model.autoencoder, size=model.resolution, values=values),
     }
+
+
+def text_graph(
+    text_encoder: TextEncoder, *, values: Mapping[str, LazyTensor] | None = None
+) -> Graph:
+    """Returns the graph of encoding a prompt; for `values` see `component_graphs`."""
+    return _graph(
+        "text_encoder",
+        lambda tokens: {"context": text_encoder(tokens)},
+        {"tokens": ([1, text_encoder.config.context_length], tf.int32)},
+        text_encoder,
+        values,
+    )
+
+
+def encoder_graph(
+    autoencoder: Autoencoder,
+    *,
+    size: tuple[int, int],
+    values: Mapping[str, LazyTensor] | None = None,
+) -> Graph:
+    """Returns the graph of encoding a picture to the mean latent, not yet scaled.
+
+    Args:
+      autoencoder: the network.
+      size: height and width of the picture.
+      values: see `component_graphs`.
+    """
+    encoder = autoencoder.encoder
+    return _graph(
+        "encoder",
+        lambda image: {"latent": encoder(image)[0]},
+        {"image": ([1, *size, 3], tf.float32)},
+        encoder,
+        values,
+    )
 
 
 def decoder_graph(
@@ -151,5 +174,5 @@ def _graph(
     specs = {key: tf.TensorSpec(shape, dtype, name=key) for key, (shape, dtype) in inputs.items()}
     variables = list(network.variables)
     if values is None:
-        values = {key: in_memory(variable) for key, variable in addressed(variables).items()}
+        values = in_memory(variables)
     return Graph(name, tf.function(function), specs, variables, values)

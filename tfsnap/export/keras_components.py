@@ -1,5 +1,8 @@
 """Keras models behind the runtime's interface, so that both run one sampler on the same noise."""
 
+import collections
+from collections.abc import Callable
+
 import numpy as np
 
 from tfsnap.export.graphs import Graph, component_graphs
@@ -10,18 +13,18 @@ from tfsnap.runtime.settings import Guidance, Latent, Sampler, Settings, TimeFea
 from tfsnap.tokenizer import Tokenizer
 
 Call = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # Named inputs, named outputs.
+Evaluate = Callable[..., dict[str, np.ndarray]]
 
 
-class KerasComponents:
-    """Implements `tfsnap.runtime.components.Components` in float32.
+class NamedNetworks:
+    """Implements `tfsnap.runtime.components.Components` with networks that have names.
 
     Args:
-      graphs: from `component_graphs`.
+      image_shape: height, width and channels of the pictures.
     """
 
-    def __init__(self, graphs: dict[str, Graph]):
-        self.graphs = graphs
-        self.image_shape = tuple(graphs["encoder"].inputs["image"].shape[1:])
+    def __init__(self, image_shape: tuple[int, int, int]):
+        self.image_shape = image_shape
 
     def encode_text(self, tokens: np.ndarray) -> np.ndarray:
         return self._run("text_encoder", tokens=tokens)["context"]
@@ -39,24 +42,57 @@ class KerasComponents:
         return self._run("encoder", image=image)["latent"]
 
     def _run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        return self.graphs[name].run(**inputs)
+        raise NotImplementedError
 
 
-class RecordingComponents(KerasComponents):
-    """Keeps what every network was given and returned, to compare conversions with.
+class KerasComponents(NamedNetworks):
+    """Keras models, in float32.
 
-    Attributes:
-      calls: inputs and outputs of every evaluation so far, by component.
+    Args:
+      graphs: from `component_graphs`.
     """
 
     def __init__(self, graphs: dict[str, Graph]):
-        super().__init__(graphs)
-        self.calls: dict[str, list[Call]] = {name: [] for name in graphs}
+        super().__init__(image_shape_of(graphs))
+        self.graphs = graphs
 
     def _run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = super()._run(name, **inputs)
+        return self.graphs[name].run(**inputs)
+
+
+class InTurn(NamedNetworks):
+    """Holds one network at a time, for models of which two do not fit into memory.
+
+    Args:
+      image_shape: height, width and channels of the pictures.
+      load: returns a network by its name, from named arrays to named arrays.
+
+    Attributes:
+      calls: inputs and outputs of every evaluation so far, by network.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], load: Callable[[str], Evaluate]):
+        super().__init__(image_shape)
+        self.calls: dict[str, list[Call]] = collections.defaultdict(list)
+        self._load = load
+        self._name, self._network = None, None
+
+    def _run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        if name != self._name:
+            self.release()
+            self._name, self._network = name, self._load(name)
+        outputs = self._network(**inputs)
         self.calls[name].append((inputs, outputs))
         return outputs
+
+    def release(self) -> None:
+        """Forgets the network that is in memory."""
+        self._name = self._network = None
+
+
+def image_shape_of(graphs: dict[str, Graph]) -> tuple[int, int, int]:
+    """Height, width and channels of the pictures that go into the encoder."""
+    return tuple(graphs["encoder"].inputs["image"].shape[1:])
 
 
 def settings_of(model: LatentDiffusion, *, guidance: float, sampler: Sampler) -> Settings:

@@ -59,7 +59,7 @@ def store_weights_as_int8(graph: TFLiteGraph) -> None:
             _dequantize(graph, index, quantised)
 
 
-PRECISIONS: dict[str, Callable[[TFLiteGraph], None]] = {
+STORES: dict[str, Callable[[TFLiteGraph], None]] = {
     "fp16": store_as_float16,
     "int8": store_as_int8,
     "int8_weights": store_weights_as_int8,

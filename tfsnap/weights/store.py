@@ -40,13 +40,20 @@ def addressed(variables: Iterable[tf.Variable]) -> dict[str, tf.Variable]:
     return dict(sorted(found.items()))
 
 
-def in_memory(variable: tf.Variable) -> LazyTensor:
-    """A variable's value as a tensor that is read when it is needed."""
-    return LazyTensor(tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype), variable.numpy)
+def in_memory(variables: Iterable[tf.Variable]) -> dict[str, LazyTensor]:
+    """What variables hold, by address, as tensors that are read when they are needed."""
+    return {
+        key: LazyTensor(
+            tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype), variable.numpy
+        )
+        for key, variable in addressed(variables).items()
+    }
 
 
 def _differences(
-    tensors: Mapping[str, np.ndarray | LazyTensor], variables: Mapping[str, tf.Variable], partial: bool
+    tensors: Mapping[str, np.ndarray | LazyTensor],
+    variables: Mapping[str, tf.Variable],
+    partial: bool,
 ) -> list[str]:
     shared = tensors.keys() & variables.keys()
     kinds = {
