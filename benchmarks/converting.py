@@ -174,7 +174,7 @@ def apart(stage: str, name: str, precision: str = "fp16") -> dict[str, float]:
     """Runs one stage in a process of its own and returns what it says."""
     told = [f"--folder={_FOLDER.value}", f"--network={name}", f"--precision={precision}"]
     command = [sys.executable, __file__, f"--stage={stage}", *told]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"converting: {stage} of {name} failed: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -3,9 +3,9 @@
     tools/export.py --workdir=runs/demo/unet --output=runs/demo/fp16 --precision=fp16
     tools/export.py --weights=sd15 --output=sd15-int8 --precision=int8 --resolution=512
 
-The workdir is that of the UNet; its config names the autoencoder and CLIP. Weights are a folder that
-tools/convert_weights.py wrote; they are read tensor by tensor. Each network is compared with Keras on
-a real picture's inputs, and one that differs too much stops the export. See docs/export.md.
+The workdir is that of the UNet; its config names the autoencoder and CLIP. Weights are a folder
+that tools/convert_weights.py wrote; they are read tensor by tensor. Each network is compared with
+Keras on a real picture's inputs, and one that differs too much stops the export: docs/export.md.
 """
 
 import sys

@@ -45,9 +45,12 @@ def fold(graph: TFLiteGraph) -> None:
     for op in [
         op for op in graph.operators if op.name in AFFINE and op.inputs[1] in graph.constants
     ]:
-        while _fold_next(graph, op):
-            pass
+        # In the order of the converter, so that roundings are its: a bias first, without which a
+        # FULLY_CONNECTED takes nothing that comes before it.
+        _fold_next(graph, op)
         while _fold_previous(graph, op):
+            pass
+        while _fold_next(graph, op):
             pass
     graph.remove_unread()
     _merge_reshapes(graph)

@@ -35,8 +35,8 @@ def store_as_float16(graph: TFLiteGraph) -> None:
 def store_as_int8(graph: TFLiteGraph) -> None:
     """Stores weights as int8, for operators that quantise activations as they run.
 
-    Scales are per output channel for convolutions and one for a FULLY_CONNECTED. A GATHER gives rows
-    of int8, which a DEQUANTIZE turns to floats.
+    Scales are per output channel for convolutions and one for a FULLY_CONNECTED. A GATHER gives
+    rows of int8, which a DEQUANTIZE turns to floats.
     """
     for op, index in _weights(graph):
         quantised = _quantised(graph, op, index)
@@ -82,7 +82,7 @@ def quantise(value: LazyTensor, axis: int | None) -> tuple[LazyTensor, np.ndarra
 
     def change(array: np.ndarray) -> np.ndarray:
         steps = array / scales
-        # Halves are rounded away from zero, where numpy's own rounding is to even; the cast truncates.
+        # Halves are rounded away from zero, as the converter does; the cast truncates.
         steps += np.copysign(0.5, steps)
         return steps.astype(np.int8)
 

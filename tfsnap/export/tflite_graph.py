@@ -1,4 +1,4 @@
-"""A TFLite graph under edit: operators by name, and constants that are read when they are written."""
+"""A TFLite graph under edit: operators by name, constants that are read when they are written."""
 
 import collections
 import dataclasses
@@ -100,7 +100,7 @@ class TFLiteGraph:
         return list(self._readers[index])
 
     def only_reader(self, index: int) -> Operator | None:
-        """The operator that alone takes a tensor, if there is one and the graph does not return it."""
+        """The operator that alone takes a tensor, which the graph does not return; or None."""
         readers = self._readers[index]
         return readers[0] if len(readers) == 1 and index not in self.outputs else None
 
