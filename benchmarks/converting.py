@@ -33,6 +33,7 @@ from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_text_encoder
 from tfsnap.models.presets import AUTOENCODERS, UNETS
 from tfsnap.models.unet import build_unet
+from tfsnap.models.weightless import build_weightless
 from tfsnap.runtime.interpreter import load
 from tfsnap.weights.archive import describe, load_trained, open_trained
 from tfsnap.weights.lazy import LazyTensor, write_safetensors
@@ -106,8 +107,7 @@ def beside(name: str, ending: str) -> pathlib.Path:
 
 def make_weights(name: str) -> dict[str, float]:
     """Writes random weights of the sizes that training starts with."""
-    with tf.Graph().as_default():
-        model = NETWORKS[name].build()
+    model = build_weightless(NETWORKS[name].build)
     tensors = {
         address: random_tensor(seed, tuple(variable.shape), address.rpartition(".")[2])
         for seed, (address, variable) in enumerate(addressed(model.variables).items())

@@ -59,7 +59,7 @@ def _explained(output: pathlib.Path) -> Iterator[None]:
             raise ExportError(
                 f"no space is left for {output}: free some, or choose an --output on another disk"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise ExportError(
                 f"{output} cannot be written ({error.strerror}: {error.filename}); choose another "
                 "--output"

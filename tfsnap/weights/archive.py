@@ -4,13 +4,13 @@ import json
 import os
 from typing import Any, NamedTuple
 
-import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, UNetConfig
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_clip, build_text_encoder
 from tfsnap.models.unet import build_unet
+from tfsnap.models.weightless import build_weightless
 from tfsnap.weights.lazy import LazyTensor, open_safetensors
 from tfsnap.weights.store import WeightFileError, assign, load_tensors, require_fit
 
@@ -38,8 +38,7 @@ class Opened(NamedTuple):
     """A network that is only described: its weights are still in the file.
 
     Attributes:
-      model: the Keras model, in a TensorFlow graph of its own, where variables take no memory. It
-        can be traced, and neither run nor saved.
+      model: the Keras model, see `tfsnap.models.weightless`.
       about: as in `Trained`.
       values: what its variables hold, by address.
     """
@@ -76,8 +75,7 @@ def open_trained(path: str | os.PathLike, *networks: str) -> Opened:
     """As `load_trained`, without reading a weight."""
     values, header = open_safetensors(path)
     about = {key: json.loads(value) for key, value in header.items()}
-    with tf.Graph().as_default():
-        model = _build(path, about, networks)
+    model = build_weightless(lambda: _build(path, about, networks))
     require_fit(values, model.variables, source=str(path))
     return Opened(model, about, values)
 
