@@ -67,7 +67,7 @@ def opened() -> tuple[LatentDiffusion, Mapping[str, LazyTensor] | None, Sampler]
         sampler = Sampler(steps=model.steps)
     if _RESOLUTION.value:
         text = _RESOLUTION.value
-        model = resized(model, *parse_size(text if "x" in text else f"{text}x{text}"))
+        model = resized(model, *parse_size(f"{text}x{text}" if text.isdigit() else text))
     asked = {"default": _SAMPLER.value, "steps": _STEPS.value}
     return model, values, sampler.replace(**{k: v for k, v in asked.items() if v is not None})
 

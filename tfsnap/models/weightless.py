@@ -12,7 +12,7 @@ T = TypeVar("T")
 def build_weightless(build: Callable[[], T]) -> T:
     """Builds a network whose variables have names, shapes and types, and no values.
 
-    It can be traced, and neither run nor saved. Within a `tf.Graph` variables take no memory either,
+    It can be traced, and neither run nor saved. Variables of a `tf.Graph` take no memory either,
     but a Keras layer made there breaks those that were made outside.
 
     Args:
