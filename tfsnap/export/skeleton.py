@@ -57,7 +57,7 @@ def skeleton_of(graph: Graph) -> Skeleton:
     """
     concrete = graph.concrete()
     places = _captured(concrete, graph)
-    body = _without_variables(concrete.graph.as_graph_def(), places)
+    body = _body(concrete.graph.as_graph_def(), places)
     outputs = {name: tensor.name for name, tensor in concrete.structured_outputs.items()}
     names = {variable.ref(): f"weight_{i}" for i, variable in enumerate(places.values())}
     arguments = {f"{place}:0": names[variable.ref()] for place, variable in places.items()}
@@ -92,10 +92,10 @@ def _captured(
     }
 
 
-def _without_variables(
+def _body(
     definition: tf.compat.v1.GraphDef, places: Mapping[str, tf.Variable]
 ) -> tf.compat.v1.GraphDef:
-    """Makes the placeholders of variables those of their values."""
+    """The operations between arguments and results: placeholders of variables are their values."""
     result = tf.compat.v1.GraphDef(versions=definition.versions, library=definition.library)
     for node in definition.node:
         reads = [name for name in node.input if name.split(":")[0] in places]
@@ -105,14 +105,12 @@ def _without_variables(
                 f"{node.name}: {node.op} takes the variable {address(variable)} itself, and only "
                 "its value can be exported; use tf.identity of it"
             )
+        if node.op == "Placeholder":
+            continue  # Its readers are given the argument.
         copy = result.node.add()
         copy.CopyFrom(node)
         copy.attr.pop("_gradient_op_type", None)  # Custom gradients capture variables.
-        if node.name in places:
-            variable = places[node.name]
-            copy.attr["dtype"].type = variable.dtype.as_datatype_enum
-            copy.attr["shape"].shape.CopyFrom(variable.shape.as_proto())
-        elif reads:
+        if reads:
             copy.op = "Identity"
             copy.attr.clear()
             copy.attr["T"].type = places[reads[0].split(":")[0]].dtype.as_datatype_enum
