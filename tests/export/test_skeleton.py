@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -42,7 +44,7 @@ def test_a_network_on_disk_converts_to_the_same_file(latent_diffusion, tmp_path)
     opened = open_trained(path, "unet")
     assert not any(variable.is_initialized() for variable in opened.model.variables)
     from_disk = component_graphs(
-        latent_diffusion.__class__(**{**vars(latent_diffusion), "unet": opened.model}),
+        dataclasses.replace(latent_diffusion, unet=opened.model),
         opened.values,
     )["unet"]
     in_memory_ = component_graphs(latent_diffusion)["unet"]

@@ -28,7 +28,7 @@ def store_as_float16(graph: TFLiteGraph) -> None:
     tables = {op.inputs[0] for op in graph.operators if op.name == "GATHER"}
     for index, value in _floats(graph):
         if index not in tables:
-            narrow = value.cast("float16", graph.name(index))
+            narrow = value.cast("float16", graph.name(index), "--precision=int8")
             _dequantize(graph, index, graph.add_constant(graph.name(index), narrow))
 
 
