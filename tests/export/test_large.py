@@ -5,6 +5,8 @@
 Needs 8 GB of memory and 12 GB of disk. What it prints is the table of docs/export.md.
 """
 
+import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -40,3 +42,38 @@ def test_it_converts_in_little_memory_to_what_keras_computes(name, tmp_path):
     for precision, (*_, peak, psnr, _) in found.items():
         assert float(peak) < PEAK_GB
         assert float(psnr) > PSNR_DB[precision]
+
+
+STOCK = """
+import json, pathlib, sys, time
+from tfsnap.export.graphs import text_graph
+from tfsnap.weights.archive import load_trained
+from stock import stock_convert
+
+wall, cpu = time.perf_counter(), time.process_time()
+graph = text_graph(load_trained(sys.argv[1], "text_encoder").model)
+pathlib.Path(sys.argv[2]).write_bytes(stock_convert(graph, sys.argv[3]))
+peak = pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu, int(peak) * 1024 / 1e9]))
+"""
+
+
+@pytest.mark.parametrize("precision", PSNR_DB)
+def test_the_stock_path_needs_more_memory(tmp_path, precision):
+    """Of the text encoder, the largest network that the stock path converts in a few GB."""
+    name = "text_encoder"
+    program = ROOT / "benchmarks/converting.py"
+    command = [sys.executable, program, f"--folder={tmp_path}", f"--network={name}"]
+    done = subprocess.run([*command, f"--precision={precision}"], capture_output=True, text=True)
+    ours = float(done.stdout.splitlines()[-1].split("|")[6])
+    arguments = [tmp_path / f"{name}-sd15.safetensors", tmp_path / "stock.tflite", precision]
+    folders = f"{ROOT}{os.pathsep}{ROOT}/tests/export"
+    stock = subprocess.run(
+        [sys.executable, "-c", STOCK, *arguments],
+        env={**os.environ, "PYTHONPATH": folders},
+        capture_output=True,
+        text=True,
+    )
+    seconds, cpu_seconds, peak = json.loads(stock.stdout.splitlines()[-1])
+    print(f"stock, {precision}: {seconds:.0f} s, {cpu_seconds:.0f} s of CPU, {peak:.1f} GB")
+    assert peak > ours

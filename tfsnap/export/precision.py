@@ -10,6 +10,7 @@ from tfsnap.weights.lazy import LazyTensor
 
 _SMALLEST = 1024  # Numbers of a weight that is worth int8, as in the converter.
 _STEPS = 127  # On either side of zero: -128 is left out, so that the range is symmetric.
+_LEAST = 0.5e-6  # What the converter takes for the largest of numbers that are nearly zero.
 # Versions of operators in which they take int8 weights and float activations. FULLY_CONNECTED takes
 # one scale per channel from version 12 on, which tflite-runtime 2.14 lacks: it gets one for all.
 _HYBRID = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 9}
@@ -78,7 +79,7 @@ def quantise(value: LazyTensor, axis: int | None) -> tuple[LazyTensor, np.ndarra
     """
     others = tuple(i for i in range(len(value.shape)) if i != axis)
     largest = np.max(np.abs(value.read()), axis=others, keepdims=True).astype(np.float64)
-    scales = np.where(largest > 0, largest / _STEPS, 1.0)
+    scales = np.maximum(largest, _LEAST) / _STEPS
 
     def change(array: np.ndarray) -> np.ndarray:
         steps = array / scales
