@@ -152,7 +152,9 @@ def ratios(arms: list[Arm], maker: Maker) -> tuple[TurnsReport, list[float]]:
     names = {arm.config: f"{arm.name}-{arm.seed}" for arm in arms}
     latent = parse_size(_LATENT.value)
     models = {
-        name: convert(unet_graph(build_unet(c), latent=latent, tokens=_TOKENS.value), "int8")
+        name: convert(
+            unet_graph(build_unet(c), latent=latent, tokens=_TOKENS.value), "int8"
+        ).to_bytes()
         for c, name in {maker.teacher: "teacher", **names}.items()
     }
     report = time_in_turn(models, threads=1, warmup=10, runs=60, rounds=_ROUNDS.value)

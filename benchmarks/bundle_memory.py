@@ -21,6 +21,7 @@ from tfsnap.export.component_files import component_files
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import Graph
 from tfsnap.runtime.archive import write_archive
+from tfsnap.weights.store import in_memory
 
 _LAYERS = flags.DEFINE_integer("layers", 42, "Convolutions.", 4)
 _FOLDER = flags.DEFINE_string("folder", None, "Where the files are written; emptied first.")
@@ -82,8 +83,9 @@ def write_files(root: pathlib.Path) -> None:
 
     sides = {"serving_default": 4, "8x8": 8}
     specs = {key: tf.TensorSpec([1, side, side, 512], name="x") for key, side in sides.items()}
+    values = in_memory(kernels)
     conversions = {
-        key: convert(Graph("net", function, {"x": spec}, kernels), "fp16")
+        key: convert(Graph("net", function, {"x": spec}, kernels, values), "fp16").to_bytes()
         for key, spec in specs.items()
     }
     whole = {"serving_default": conversions["serving_default"]}

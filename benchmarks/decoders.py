@@ -81,7 +81,7 @@ def load_pool(path: str) -> np.ndarray:
 def time_decoders(models: dict[str, Autoencoder], latent: tuple[int, int]) -> TurnsReport:
     """Exports the decoders and times them."""
     return time_in_turn(
-        {n: convert(decoder_graph(m, latent=latent), "fp16") for n, m in models.items()},
+        {n: convert(decoder_graph(m, latent=latent), "fp16").to_bytes() for n, m in models.items()},
         threads=_THREADS.value,
         warmup=_WARMUP.value,
         runs=_RUNS.value,

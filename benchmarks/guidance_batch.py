@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     }
     try:
         report = time_in_turn(
-            {name: convert(graph, _PRECISION.value) for name, graph in graphs.items()},
+            {name: convert(graph, _PRECISION.value).to_bytes() for name, graph in graphs.items()},
             threads=_THREADS.value,
             runs=_RUNS.value,
             rounds=_ROUNDS.value,

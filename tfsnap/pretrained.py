@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import pathlib
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from tfsnap.config import ScheduleConfig
 from tfsnap.data.fetch import FetchError, fetch_merges
@@ -15,12 +16,45 @@ from tfsnap.runtime.pipeline import Pipeline
 from tfsnap.runtime.settings import Sampler
 from tfsnap.tokenizer import Tokenizer
 from tfsnap.training.jobs.runs import is_run, load_finished
-from tfsnap.weights.archive import load_trained
+from tfsnap.weights.archive import Opened, Trained, load_trained, open_trained
 from tfsnap.weights.diffusers_config import sampling_from_json
+from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
 
 GUIDANCE = 7.5  # The default of Stable Diffusion, as are 50 steps.
 STEPS = 50
+_NETWORKS = ("unet", "autoencoder", "text_encoder")
+
+Network = TypeVar("Network", Trained, Opened)
+
+
+class Pretrained(NamedTuple):
+    """A model whose weights are still on disk.
+
+    Attributes:
+      model: networks without weights, see `tfsnap.weights.archive.Opened`.
+      values: what their variables hold, by address.
+      sampler: of the checkpoint's scheduler, 50 steps.
+    """
+
+    model: LatentDiffusion
+    values: Mapping[str, LazyTensor]
+    sampler: Sampler
+
+
+def open_pretrained(folder: str | os.PathLike) -> Pretrained:
+    """Opens what tools/convert_weights.py wrote, without reading a weight.
+
+    Raises:
+      WeightsError: a file is missing, damaged or holds something else.
+    """
+    try:
+        opened = _networks(pathlib.Path(folder), open_trained)
+        model = _assemble(folder, opened)
+    except (OSError, ValueError) as error:
+        raise WeightsError(str(error)) from error
+    values = {name: value for part in opened.values() for name, value in part.values.items()}
+    return Pretrained(model, values, _sampler(opened["unet"].about))
 
 
 def load_pipeline(
@@ -50,7 +84,7 @@ def load_pipeline(
         tokenizer = Tokenizer(fetch_merges(), context_length=length, pad_token=found.pad_token)
     except (FetchError, OSError, ValueError, WeightFileError, WeightMismatchError) as error:
         raise WeightsError(str(error)) from error
-    model = _resized(found, height, width)
+    model = resized(found, height, width)
     settings = settings_of(model, guidance=GUIDANCE, sampler=sampler)
     return keras_pipeline(model, tokenizer, settings)
 
@@ -60,6 +94,13 @@ def _load(folder: pathlib.Path) -> tuple[LatentDiffusion, Sampler]:
     if is_run(folder):
         found = load_finished(folder)
         return found, Sampler(found.sampler, found.steps if found.distilled else STEPS)
+    loaded = _networks(folder, load_trained)
+    return _assemble(folder, loaded), _sampler(loaded["unet"].about)
+
+
+def _networks(
+    folder: pathlib.Path, load: Callable[[pathlib.Path, str], Network]
+) -> dict[str, Network]:
     if not folder.is_dir():
         raise WeightFileError(
             f"{folder} is no folder: give that which tools/convert_weights.py wrote, or the "
@@ -70,12 +111,28 @@ def _load(folder: pathlib.Path) -> tuple[LatentDiffusion, Sampler]:
             f"{folder} is a diffusers folder: convert it first, tools/convert_weights.py "
             f"--input={folder} --output=..., and give what that writes"
         )
-    unet, unet_about = load_trained(folder / "unet.safetensors", "unet")
-    autoencoder, about = load_trained(folder / "autoencoder.safetensors", "autoencoder")
-    text_encoder, text_about = load_trained(folder / "text_encoder.safetensors", "text_encoder")
+    return {name: load(folder / f"{name}.safetensors", name) for name in _NETWORKS}
+
+
+def _assemble(
+    folder: str | os.PathLike, networks: Mapping[str, Trained | Opened]
+) -> LatentDiffusion:
+    unet, unet_about = networks["unet"][:2]
+    autoencoder, about = networks["autoencoder"][:2]
+    text_encoder, text_about = networks["text_encoder"][:2]
+    fits = {
+        "width of the text": (unet.config.context_width, text_encoder.config.width),
+        "latent channels": (unet.config.in_channels, autoencoder.config.latent_channels),
+    }
+    for what, (taken, given) in fits.items():
+        if taken != given:
+            raise WeightMismatchError(
+                f"the networks in {folder} do not belong together: the UNet takes {taken} and the "
+                f"others give {given} ({what}); convert one checkpoint into an empty folder"
+            )
     side = about.get("resolution", 512)
     height, width = unet_about.get("resolution", [side, side])
-    model = LatentDiffusion(
+    return LatentDiffusion(
         text_encoder=text_encoder,
         unet=unet,
         autoencoder=autoencoder,
@@ -84,7 +141,6 @@ def _load(folder: pathlib.Path) -> tuple[LatentDiffusion, Sampler]:
         resolution=(height, width),
         pad_token=text_about.get("pad_token", 0),
     )
-    return model, _sampler(unet_about)
 
 
 def _sampler(about: dict[str, Any]) -> Sampler:
@@ -92,7 +148,12 @@ def _sampler(about: dict[str, Any]) -> Sampler:
     return Sampler(steps=STEPS, **(sampling_from_json(scheduler) if scheduler else {}))
 
 
-def _resized(model: LatentDiffusion, height: int | None, width: int | None) -> LatentDiffusion:
+def resized(model: LatentDiffusion, height: int | None, width: int | None) -> LatentDiffusion:
+    """The same model for pictures of another size; None keeps a side.
+
+    Raises:
+      RequestError: the pictures cannot have that size.
+    """
     sides = [
         default if asked is None else asked
         for asked, default in zip((height, width), model.resolution, strict=True)

@@ -1,34 +1,44 @@
 """Exports a trained model as a bundle that phones run.
 
     tools/export.py --workdir=runs/demo/unet --output=runs/demo/fp16 --precision=fp16
-    tools/export.py --workdir=runs/demo/unet --output=emoji.tfsnap --shape=64x64 --shape=64x96
+    tools/export.py --workdir=runs/demo/unet --output=emoji.tfsnap --shape=32 --shape=32x48
+    tools/export.py --weights=sd15 --output=sd15-int8 --precision=int8 --shape=512
 
-The workdir is that of the UNet; its config names the autoencoder and CLIP. Each network is compared
-with Keras on a real picture's inputs, and one that differs too much stops the export.
+The workdir is that of the UNet; its config names the autoencoder and CLIP. Weights are a folder
+that tools/convert_weights.py wrote; they are read tensor by tensor. Each network is compared with
+Keras on a real picture's inputs, and one that differs too much stops the export: docs/export.md.
 """
 
 import sys
+from collections.abc import Mapping
 
 from absl import app, flags, logging
 
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.export.bundle_writer import BundleSpec, write_bundle
 from tfsnap.export.converter import PRECISIONS
+from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.pretrained import GUIDANCE, open_pretrained
+from tfsnap.runtime.archive import SUFFIX
 from tfsnap.runtime.errors import TfsnapError
-from tfsnap.runtime.manifest import SAMPLERS
+from tfsnap.runtime.manifest import SAMPLERS, Manifest
+from tfsnap.runtime.settings import Sampler
 from tfsnap.runtime.sizes import parse_size
 from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.archive import load_trained
-from tfsnap.weights.store import WeightFileError, WeightMismatchError
+from tfsnap.weights.lazy import LazyTensor
+from tfsnap.weights.store import in_memory
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Instead: folder of tools/convert_weights.py.")
 _AUTOENCODER = flags.DEFINE_string(
     "autoencoder", None, "Weight file to take the decoder from, such as a distilled one's."
 )
 _OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "The bundle: one file if the name ends in .tfsnap, else a folder. It is replaced.",
+    f"The bundle: one file if the name ends in {SUFFIX}, else a folder. An earlier one is "
+    "replaced.",
 )
 _PRECISION = flags.DEFINE_enum("precision", "fp16", PRECISIONS, "How weights are stored.")
 _NAME = flags.DEFINE_string("name", "emoji", "Name of the model, for people.")
@@ -36,15 +46,14 @@ _PROMPT = flags.DEFINE_string(
     "prompt", "red apple, noto style", "What goldens and the parity check generate."
 )
 _STEPS = flags.DEFINE_integer(
-    "steps", None, "The bundle's default; without it, those the UNet was distilled to, or 25.", 1
+    "steps", None, "The bundle's default; without it the UNet's, or 25; 50 of --weights.", 1
 )
 _SAMPLER = flags.DEFINE_enum(
-    "sampler",
-    None,
-    SAMPLERS,
-    "The bundle's default; without it, the one that the UNet was distilled for, or ddim.",
+    "sampler", None, SAMPLERS, "The bundle's default; without it the UNet's, or that of --weights."
 )
-_GUIDANCE = flags.DEFINE_float("guidance", 4.0, "The bundle's default guidance scale.")
+_GUIDANCE = flags.DEFINE_float(
+    "guidance", None, f"The bundle's default scale; without it 4, or {GUIDANCE} of --weights."
+)
 _MIN_PSNR = flags.DEFINE_float(
     "min_psnr", None, "Parity that each network must reach, in dB; by default the precision's."
 )
@@ -52,7 +61,10 @@ _ENCODER = flags.DEFINE_bool(
     "encoder", False, "Add the encoder of pictures, for generating from a picture."
 )
 _SHAPES = flags.DEFINE_multi_string(
-    "shape", [], "Height x width of the pictures, as 512x768; may be repeated, the default first."
+    "shape",
+    [],
+    "Height x width of the pictures, 512x768, or 512 for a square; by default the training's. May "
+    "be repeated, the default first.",
 )
 _CHUNKS = flags.DEFINE_integer("chunks", 1, "Files that the UNet is split in, to run in turn.", 1)
 _GUIDANCE_BATCH = flags.DEFINE_bool(
@@ -60,37 +72,49 @@ _GUIDANCE_BATCH = flags.DEFINE_bool(
 )
 
 
+def opened() -> tuple[LatentDiffusion, Mapping[str, LazyTensor] | None, Sampler]:
+    """The model, its weights if they stay on disk, and how it is sampled by default."""
+    if _WEIGHTS.value:
+        model, values, sampler = open_pretrained(_WEIGHTS.value)
+    else:
+        model, values = load_finished(_WORKDIR.value), None
+        sampler = Sampler(model.sampler, model.steps)
+    asked = {"default": _SAMPLER.value, "steps": _STEPS.value}
+    return model, values, sampler.replace(**{k: v for k, v in asked.items() if v is not None})
+
+
+def export() -> Manifest:
+    """Writes the bundle."""
+    merges = fetch_merges()
+    model, values, sampler = opened()
+    if _AUTOENCODER.value:
+        other = load_trained(_AUTOENCODER.value, "autoencoder").model
+        model = model.with_decoder_of(other)
+        values = values and {**values, **in_memory(other.variables)}
+    guidance = GUIDANCE if _WEIGHTS.value else 4.0
+    spec = BundleSpec(
+        name=_NAME.value,
+        precision=_PRECISION.value,
+        merges=merges,
+        prompt=_PROMPT.value,
+        sampler=sampler,
+        guidance=guidance if _GUIDANCE.value is None else _GUIDANCE.value,
+        min_psnr_db=_MIN_PSNR.value,
+        encoder=_ENCODER.value,
+        shapes=tuple(map(parse_size, _SHAPES.value)),
+        chunks=_CHUNKS.value,
+        guidance_batch=_GUIDANCE_BATCH.value,
+    )
+    return write_bundle(model, _OUTPUT.value, spec, values)
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
     try:
-        spec = BundleSpec(
-            name=_NAME.value,
-            precision=_PRECISION.value,
-            merges=fetch_merges(),
-            prompt=_PROMPT.value,
-            sampler=_SAMPLER.value,
-            steps=_STEPS.value,
-            guidance=_GUIDANCE.value,
-            min_psnr_db=_MIN_PSNR.value,
-            encoder=_ENCODER.value,
-            shapes=tuple(parse_size(shape) for shape in _SHAPES.value),
-            chunks=_CHUNKS.value,
-            guidance_batch=_GUIDANCE_BATCH.value,
-        )
-        model = load_finished(_WORKDIR.value)
-        if _AUTOENCODER.value:
-            model = model.with_decoder_of(load_trained(_AUTOENCODER.value, "autoencoder").model)
-        manifest = write_bundle(model, _OUTPUT.value, spec)
-    except (
-        FetchError,
-        OSError,
-        TfsnapError,
-        ValueError,
-        WeightFileError,
-        WeightMismatchError,
-    ) as error:
+        manifest = export()
+    except (FetchError, OSError, TfsnapError, ValueError) as error:
         sys.exit(f"export: {error}")
     for name, component in manifest.components.items():
         size, psnr = component.size / 1e6, component.parity.psnr_db
@@ -99,5 +123,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["workdir", "output"])
+    flags.mark_flags_as_mutual_exclusive(["workdir", "weights"], required=True)
+    flags.mark_flag_as_required("output")
     app.run(main)

@@ -58,7 +58,7 @@ def precision() -> str:
 
 def exported(graph: Graph) -> bytes:
     """A network as TFLite."""
-    return convert(graph, precision())
+    return convert(graph, precision()).to_bytes()
 
 
 def about(probe: Block) -> dict[str, object]:

@@ -19,7 +19,7 @@ def environment():
 
 
 def test_a_block_is_timed_on_the_gpu(environment):
-    model = convert(block_graph(BLOCK), "fp16")
+    model = convert(block_graph(BLOCK), "fp16").to_bytes()
     timing, gpu = time_on_gpu(model, name="conv_in", warmup=1, runs=3, environment=environment)
     assert timing.runs == 3 and timing.warmup == 1
     assert 0 < timing.warm_p50_ms <= timing.warm_p90_ms
@@ -39,7 +39,7 @@ def test_what_does_not_run_whole_on_the_gpu_is_not_timed(environment):
 
 def test_a_machine_without_a_gpu_is_told_from_a_slow_one(environment, tmp_path):
     nothing = {**environment, "VK_DRIVER_FILES": str(tmp_path), "VK_ICD_FILENAMES": str(tmp_path)}
-    model = convert(block_graph(BLOCK), "fp16")
+    model = convert(block_graph(BLOCK), "fp16").to_bytes()
     with pytest.raises(InterpreterError, match="does not run whole on a GPU of this machine"):
         time_on_gpu(model, name="conv_in", environment=nothing)
 

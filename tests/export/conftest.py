@@ -16,6 +16,7 @@ from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_text_encoder
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import build_unet
+from tfsnap.runtime.settings import Sampler
 
 
 def randomise(model, seed):
@@ -61,7 +62,7 @@ def bundle_spec():
             "precision": precision,
             "merges": fetch_merges(),
             "prompt": "red apple, noto style",
-            "steps": 3,
+            "sampler": Sampler(steps=3),
             "guidance": 2.0,
         }
         return BundleSpec(**(fields | changes))

@@ -20,7 +20,7 @@ def graph():
 
 @pytest.fixture(scope="module")
 def model(graph):
-    return convert(graph, "fp16")
+    return convert(graph, "fp16").to_bytes()
 
 
 def test_a_block_converts_to_what_it_computes(graph, model):

@@ -11,6 +11,7 @@ from tfsnap.export import bundle_writer
 from tfsnap.export.bundle_writer import write_bundle
 from tfsnap.export.keras_components import keras_pipeline, settings_of
 from tfsnap.export.parity import ParityError, psnr_db
+from tfsnap.export.publishing import ExportError
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.settings import Sampler
@@ -125,6 +126,6 @@ def test_a_failed_export_leaves_the_old_bundle(
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(latent_diffusion, bundle_spec, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(FileExistsError, match="not a bundle"):
+    with pytest.raises(ExportError, match="not a bundle"):
         write_bundle(latent_diffusion, tmp_path, bundle_spec("fp16"))
     assert (tmp_path / "thesis.txt").exists()

@@ -33,7 +33,9 @@ def reading(latent_diffusion):
 @pytest.fixture(scope="module")
 def bundle(reading, bundle_spec, tmp_path_factory):
     path = tmp_path_factory.mktemp("reading") / "bundle"
-    write_bundle(reading, path, bundle_spec("fp16", steps=None))
+    write_bundle(
+        reading, path, bundle_spec("fp16", sampler=Sampler(reading.sampler, reading.steps))
+    )
     return Bundle.open(path)
 
 

@@ -20,7 +20,7 @@ def write_sized(folder, unet, shapes, precision):
     Of that there is a copy for each signature, as the only one of `SIGNATURE.chosen`.
     """
     conversions = {
-        key: convert(unet_graph(unet, latent=shape, tokens=12), precision)
+        key: convert(unet_graph(unet, latent=shape, tokens=12), precision).to_bytes()
         for key, shape in shapes.items()
     }
     (merged,) = component_files(conversions)

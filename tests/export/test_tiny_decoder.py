@@ -30,7 +30,7 @@ def exported():
         variable.assign_add(0.05 * rng.standard_normal(variable.shape))
     graph = decoder_graph(model, latent=(8, 12))
     latent = rng.standard_normal([1, 8, 12, 4]).astype(np.float32)
-    return graph, convert(graph, "fp16"), latent
+    return graph, convert(graph, "fp16").to_bytes(), latent
 
 
 def test_float16_is_keras(exported):

@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -15,12 +15,14 @@ import tensorflow as tf
 from tfsnap import __version__
 from tfsnap.export.component_files import component_files
 from tfsnap.export.converter import convert
-from tfsnap.export.keras_components import settings_of
+from tfsnap.export.flatbuffer import ConvertedModel
+from tfsnap.export.keras_components import InTurn, settings_of
 from tfsnap.export.parity import THRESHOLDS_DB, check_parity
+from tfsnap.export.publishing import published
 from tfsnap.export.variants import Variant, conversions_of, variants_of
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.components import AnyNetwork, Components, TFLiteComponents, load_files
+from tfsnap.runtime.components import AnyNetwork, Components, load_files
 from tfsnap.runtime.lending import lend
 from tfsnap.runtime.manifest import (
     COMPONENTS,
@@ -35,10 +37,10 @@ from tfsnap.runtime.manifest import (
     least_version,
 )
 from tfsnap.runtime.pipeline import Generated, Pipeline
-from tfsnap.runtime.publish import publish, require_replaceable
 from tfsnap.runtime.settings import Sampler, Settings
 from tfsnap.runtime.storage import Folder
 from tfsnap.tokenizer import Tokenizer
+from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import save_tensors
 
 _GOLDENS = "goldens.safetensors"
@@ -52,11 +54,10 @@ class BundleSpec:
 
     Attributes:
       name: of the model, for people.
-      precision: "fp16" or "int8".
+      precision: one of `tfsnap.export.converter.PRECISIONS`.
       merges: CLIP's BPE merges, which become part of the bundle.
       prompt: what the goldens and the parity check generate.
-      sampler: default sampler; None is the model's.
-      steps: default number of steps; None is the model's.
+      sampler: default sampler and number of steps.
       guidance: default guidance scale; it does not matter where guidance is baked in.
       min_psnr_db: parity to reach; None means the precision's `THRESHOLDS_DB`.
       encoder: whether the bundle gets the encoder of pictures, to start from one.
@@ -70,8 +71,7 @@ class BundleSpec:
     precision: str
     merges: pathlib.Path
     prompt: str
-    sampler: str | None = None
-    steps: int | None = None
+    sampler: Sampler = Sampler()
     guidance: float = 4.0
     min_psnr_db: float | None = None
     encoder: bool = False
@@ -80,52 +80,55 @@ class BundleSpec:
     guidance_batch: bool = False
 
 
-def write_bundle(model: LatentDiffusion, output: str | os.PathLike, spec: BundleSpec) -> Manifest:
+def write_bundle(
+    model: LatentDiffusion,
+    output: str | os.PathLike,
+    spec: BundleSpec,
+    values: Mapping[str, LazyTensor] | None = None,
+) -> Manifest:
     """Exports a model.
 
     Everything is made in a temporary folder beside `output`, which is renamed at the end: a failure
-    leaves an earlier bundle at `output` as it was.
+    leaves an earlier bundle at `output` as it was. The networks are converted and compared with
+    Keras one after another, and only one is in memory.
 
     Args:
       model: the trained networks.
       output: the bundle, one file if the name ends in `tfsnap.runtime.archive.SUFFIX` and else a
         folder; an earlier bundle there is replaced.
       spec: precision, defaults and names.
+      values: what the networks' variables hold, by address, where they themselves hold nothing.
 
     Returns:
       The manifest.
 
     Raises:
       ParityError: a converted network differs too much from Keras.
-      FileExistsError: there is something at `output` that is not a bundle.
+      ExportError: there is something at `output` that is not a bundle, or it cannot be written.
       ValueError: the precision is unknown, or the model cannot be exported as `spec` says.
     """
-    output = pathlib.Path(output)
-    require_replaceable(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    try:
-        folder.chmod(0o755)
-        manifest = _Writer(model, folder, spec).write()
-        publish(folder, output)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return manifest
+    with published(pathlib.Path(output)) as folder:
+        return _Writer(model, folder, spec, values).write()
 
 
 class _Writer:
     """Fills one folder."""
 
-    def __init__(self, model: LatentDiffusion, folder: pathlib.Path, spec: BundleSpec):
+    def __init__(
+        self,
+        model: LatentDiffusion,
+        folder: pathlib.Path,
+        spec: BundleSpec,
+        values: Mapping[str, LazyTensor] | None,
+    ):
         length = model.text_encoder.config.context_length
         self._folder = folder
         self._spec = spec
-        self._model = model
-        sampler = Sampler(spec.sampler or model.sampler, spec.steps or model.steps)
         shape = spec.shapes[0] if spec.shapes else model.resolution
         default = dataclasses.replace(model, resolution=shape)
-        self._settings: Settings = settings_of(default, guidance=spec.guidance, sampler=sampler)
+        self._settings: Settings = settings_of(
+            default, guidance=spec.guidance, sampler=spec.sampler
+        )
         pad = model.pad_token
         self._tokenizer = Tokenizer(spec.merges, context_length=length, pad_token=pad)
         guidance = self._settings.guidance
@@ -134,15 +137,13 @@ class _Writer:
                 "this UNet has guidance in its one evaluation a step: leave out --guidance_batch"
             )
         contexts = 2 if spec.guidance_batch else 1
-        self._variants = variants_of(model, spec.shapes, contexts=contexts)
+        self._variants = variants_of(model, spec.shapes, contexts=contexts, values=values)
         self._names = (*COMPONENTS, ENCODER) if spec.encoder else COMPONENTS
 
     def write(self) -> Manifest:
         spec = self._spec
         self._record()
-        networks, components = {}, {}
-        for name in self._names:
-            networks[name], components[name] = self._write_component(name)
+        components = {name: self._write_component(name) for name in self._names}
         sizes = tuple(variant.size for variant in self._variants)
         sizes = sizes if len(sizes) > 1 else None
         tokenizer = f"tokenizer/{spec.merges.name}"
@@ -160,13 +161,13 @@ class _Writer:
                 context_length=self._tokenizer.context_length,
                 pad_token=self._tokenizer.pad_token,
             ),
-            goldens=self._write_goldens({name: networks[name] for name in COMPONENTS}),
+            goldens=self._write_goldens(components),
             provenance={
                 "tfsnap": __version__,
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "converter": f"tf.lite of TensorFlow {tf.__version__}",
                 "parameters": {
-                    name: sum(v.shape.num_elements() for v in graph.weights)
+                    name: sum(v.shape.num_elements() for v in graph.variables)
                     for name, graph in self._variants[0].graphs.items()
                     if name in self._names
                 },
@@ -183,6 +184,7 @@ class _Writer:
             result = self._generate(variant.reference, variant)
             if self._spec.encoder:
                 variant.reference.encode_image(np.clip(result.image, -1.0, 1.0))
+            variant.reference.release()
 
     def _generate(self, components: Components, variant: Variant) -> Generated:
         latent = dataclasses.replace(self._settings.latent, shape=variant.size.latent)
@@ -191,13 +193,13 @@ class _Writer:
         (result,) = pipeline.generate([self._spec.prompt], steps=_GOLDEN_STEPS, seed=_GOLDEN_SEED)
         return result
 
-    def _write_component(self, name: str) -> tuple[AnyNetwork, Component]:
-        """Writes one component for all sizes; returns its network at the default one."""
+    def _write_component(self, name: str) -> Component:
+        """Writes one component for all sizes."""
         spec = self._spec
         variants = conversions_of(self._variants, name)
-        conversions = {v.signature: convert(v.graphs[name], spec.precision) for v in variants}
+        models = {v.signature: convert(v.graphs[name], spec.precision) for v in variants}
         chunks = spec.chunks if name == "unet" else 1
-        files = self._write_files(name, component_files(conversions, chunks=chunks))
+        files = self._write_files(name, models, chunks)
         threshold = spec.min_psnr_db
         if threshold is None:
             threshold = THRESHOLDS_DB[spec.precision]
@@ -210,22 +212,29 @@ class _Writer:
         )
         network = self._load(name, files, variants[0])
         alone = chunks == 1
-        return network, Component(
+        return Component(
             **(vars(files[0]) if alone else {"chunks": tuple(files)}),
             inputs=network.inputs,
             outputs=network.outputs,
             parity=Parity(psnr_db=round(psnr, 2), threshold_db=threshold),
         )
 
-    def _write_files(self, name: str, contents: list[bytes]) -> list[Chunk]:
-        files = []
-        for i, content in enumerate(contents):
-            file = f"{name}.tflite" if len(contents) == 1 else f"{name}.{i}.tflite"
-            (self._folder / file).write_bytes(content)
-            files.append(Chunk(file, hashlib.sha256(content).hexdigest(), len(content)))
-        return files
+    def _write_files(
+        self, name: str, models: dict[str, ConvertedModel], chunks: int
+    ) -> list[Chunk]:
+        paths = [self._folder / f"{name}.tflite"]
+        if chunks > 1:
+            paths = [self._folder / f"{name}.{i}.tflite" for i in range(chunks)]
+        if len(models) == chunks == 1:  # Tensor by tensor, without the whole in memory.
+            (model,) = models.values()
+            model.save(paths[0])
+        else:
+            whole = {key: model.to_bytes() for key, model in models.items()}
+            for path, content in zip(paths, component_files(whole, chunks=chunks), strict=True):
+                path.write_bytes(content)
+        return [Chunk(path.name, _sha256(path), path.stat().st_size) for path in paths]
 
-    def _load(self, name: str, files: list[Chunk], variant: Variant) -> AnyNetwork:
+    def _load(self, name: str, files: Sequence[Chunk], variant: Variant) -> AnyNetwork:
         several = len(conversions_of(self._variants, name)) > 1
         storage, signature = Folder(self._folder), variant.signature
         return load_files(
@@ -236,12 +245,13 @@ class _Writer:
             signature=signature,
         )
 
-    def _write_goldens(self, networks: dict[str, AnyNetwork]) -> Goldens:
+    def _write_goldens(self, components: dict[str, Component]) -> Goldens:
         """One picture of the converted networks, for readers in other languages to repeat."""
-        path = self._folder / _GOLDENS
-        save_tensors(
-            path, self._generate(TFLiteComponents(**networks), self._variants[0])._asdict()
+        path, default = self._folder / _GOLDENS, self._variants[0]
+        networks = InTurn(
+            default.graphs, lambda name: self._load(name, components[name].files, default)
         )
+        save_tensors(path, self._generate(networks, default)._asdict())
         return Goldens(
             file=_GOLDENS,
             sha256=_sha256(path),
@@ -253,4 +263,5 @@ class _Writer:
 
 
 def _sha256(path: pathlib.Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,39 +1,59 @@
-"""TensorFlow graph to TFLite flatbuffer: the one place that knows the converter."""
+"""TensorFlow graph to TFLite: the one place that knows TensorFlow's converter.
+
+The converter is given a skeleton whose weights are arguments: with Stable Diffusion's weights in
+the graph it takes more than 20 GB. They are folded in and stored afterwards, tensor by tensor.
+"""
+
+import re
 
 import tensorflow as tf
 
-from tfsnap.export.flatbuffer import widen_gathered_tables
+from tfsnap.export.flatbuffer import ConvertedModel
+from tfsnap.export.folding import UnsupportedGraphError, fold
 from tfsnap.export.graphs import Graph
+from tfsnap.export.precision import STORES
+from tfsnap.export.skeleton import Skeleton, skeleton_of
+from tfsnap.export.tflite_graph import TFLiteGraph
 
-PRECISIONS = ("fp16", "int8")
+PRECISIONS = tuple(STORES)
+_REFUSED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 
 
-def convert(graph: Graph, precision: str) -> bytes:
+def convert(graph: Graph, precision: str) -> ConvertedModel:
     """Converts a graph.
 
     Args:
       graph: the graph; its argument and result names become the signature's.
       precision: "fp16" stores weights as half floats, and every delegate computes as it likes;
         "int8" stores weights as int8 and quantises activations at run time (dynamic range), for the
-        CPU.
+        CPU; "int8_weights" stores them as int8 and computes in floats.
 
     Returns:
-      The flatbuffer.
+      The model, its weights not yet read.
 
     Raises:
-      ValueError: the precision is unknown.
+      ValueError: the precision is unknown, or the model is larger than a flatbuffer can be.
+      UnsupportedGraphError: TFLite, or the exporter, lacks an operator of the graph.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    # A bare module that tracks the variables: given the Keras model itself, the converter would
-    # save every layer's call functions as well.
-    module = tf.Module()
-    module.weights = graph.weights
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.concrete()], module)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision == "fp16":
-        converter.target_spec.supported_types = [tf.float16]
-    else:
-        # Per-channel Dense layers need FULLY_CONNECTED version 12, which tflite-runtime 2.14 lacks.
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    return widen_gathered_tables(converter.convert())
+    skeleton = skeleton_of(graph)
+    edited = TFLiteGraph(_converted(skeleton))
+    edited.bind(skeleton.weights)
+    fold(edited)
+    STORES[precision](edited)
+    return ConvertedModel(f"{graph.name} in {precision}", *edited.packed())
+
+
+def _converted(skeleton: Skeleton) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([skeleton.concrete()], tf.Module())
+    try:
+        return converter.convert()
+    except Exception as error:  # The converter's own kinds have no public name.
+        refused = sorted(set(_REFUSED.findall(str(error))))
+        if not refused:
+            raise
+        raise UnsupportedGraphError(
+            f"{skeleton.name} cannot be exported: TFLite lacks {', '.join(refused)}; compute it "
+            "from other operators in the layer that uses it"
+        ) from error

@@ -1,7 +1,7 @@
 """The graphs of a bundle, traced from Keras models: batch 1, static shapes."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,11 @@ import tensorflow as tf
 
 from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.blocks import Block, build_block
+from tfsnap.models.clip import TextEncoder
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import UNet
+from tfsnap.weights.lazy import LazyTensor
+from tfsnap.weights.store import in_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +24,15 @@ class Graph:
       name: "text_encoder", "unet", "decoder" or "encoder".
       function: named tensors to a dict of named tensors, a `tf.function`.
       inputs: shape and type of each argument.
-      weights: the variables that the function reads.
+      variables: the variables that the function reads.
+      values: what the variables hold, by address; read when it is needed.
     """
 
     name: str
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: dict[str, tf.TensorSpec]
-    weights: list[tf.Variable]
+    variables: list[tf.Variable]
+    values: Mapping[str, LazyTensor]
 
     def concrete(self) -> tf.types.experimental.ConcreteFunction:
         """Traces the graph."""
@@ -39,42 +44,80 @@ class Graph:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
 
-def component_graphs(model: LatentDiffusion, *, contexts: int = 1) -> dict[str, Graph]:
+def component_graphs(
+    model: LatentDiffusion,
+    values: Mapping[str, LazyTensor] | None = None,
+    *,
+    contexts: int = 1,
+) -> dict[str, Graph]:
     """Returns the graphs of text encoder, UNet (one evaluation), decoder and encoder, by name.
-
-    The encoder returns the mean latent, not yet scaled.
 
     Args:
       model: the networks.
+      values: what their variables hold, by address, where the networks themselves hold nothing.
       contexts: how many of them the UNet takes at once, see `unet_graph`.
     """
-    text, encoder = model.text_encoder, model.autoencoder.encoder
     height, width, _ = model.latent_shape
-    length = text.config.context_length
+    length = model.text_encoder.config.context_length
+    latent = (height, width)
     return {
-        "text_encoder": _graph(
-            "text_encoder",
-            lambda tokens: {"context": text(tokens)},
-            {"tokens": ([1, length], tf.int32)},
-            text,
+        "text_encoder": text_graph(model.text_encoder, values=values),
+        "unet": unet_graph(
+            model.unet, latent=latent, tokens=length, contexts=contexts, values=values
         ),
-        "unet": unet_graph(model.unet, latent=(height, width), tokens=length, contexts=contexts),
-        "decoder": decoder_graph(model.autoencoder, latent=(height, width)),
-        "encoder": _graph(
-            "encoder",
-            lambda image: {"latent": encoder(image)[0]},
-            {"image": ([1, *model.resolution, 3], tf.float32)},
-            encoder,
-        ),
+        "decoder": decoder_graph(model.autoencoder, latent=latent, values=values),
+        "encoder": encoder_graph(model.autoencoder, size=model.resolution, values=values),
     }
 
 
-def decoder_graph(autoencoder: Autoencoder, *, latent: tuple[int, int]) -> Graph:
+def text_graph(
+    text_encoder: TextEncoder, *, values: Mapping[str, LazyTensor] | None = None
+) -> Graph:
+    """Returns the graph of encoding a prompt; for `values` see `component_graphs`."""
+    return _graph(
+        "text_encoder",
+        lambda tokens: {"context": text_encoder(tokens)},
+        {"tokens": ([1, text_encoder.config.context_length], tf.int32)},
+        text_encoder,
+        values,
+    )
+
+
+def encoder_graph(
+    autoencoder: Autoencoder,
+    *,
+    size: tuple[int, int],
+    values: Mapping[str, LazyTensor] | None = None,
+) -> Graph:
+    """Returns the graph of encoding a picture to the mean latent, not yet scaled.
+
+    Args:
+      autoencoder: the network.
+      size: height and width of the picture.
+      values: see `component_graphs`.
+    """
+    encoder = autoencoder.encoder
+    return _graph(
+        "encoder",
+        lambda image: {"latent": encoder(image)[0]},
+        {"image": ([1, *size, 3], tf.float32)},
+        encoder,
+        values,
+    )
+
+
+def decoder_graph(
+    autoencoder: Autoencoder,
+    *,
+    latent: tuple[int, int],
+    values: Mapping[str, LazyTensor] | None = None,
+) -> Graph:
     """Returns the graph of decoding.
 
     Args:
       autoencoder: the network.
       latent: height and width of the latent.
+      values: see `component_graphs`.
     """
     decoder = autoencoder.decoder
     shape = [1, *latent, autoencoder.config.latent_channels]
@@ -83,10 +126,18 @@ def decoder_graph(autoencoder: Autoencoder, *, latent: tuple[int, int]) -> Graph
         lambda latent: {"image": decoder(latent)},
         {"latent": (shape, tf.float32)},
         decoder,
+        values,
     )
 
 
-def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int, contexts: int = 1) -> Graph:
+def unet_graph(
+    unet: UNet,
+    *,
+    latent: tuple[int, int],
+    tokens: int,
+    contexts: int = 1,
+    values: Mapping[str, LazyTensor] | None = None,
+) -> Graph:
     """Returns the graph of one evaluation.
 
     Args:
@@ -95,6 +146,7 @@ def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int, contexts: in
       tokens: length of the text embedding.
       contexts: how many of them it takes at once: 2 is guidance in one call. There is one latent
         and one time for all, and a prediction for each.
+      values: see `component_graphs`.
     """
     config = unet.config
     inputs = {
@@ -116,7 +168,7 @@ def unet_graph(unet: UNet, *, latent: tuple[int, int], tokens: int, contexts: in
         told = {"features": time_features, "guidance": guidance_features}
         return {"prediction": unet.denoise(latents, context=context, **told)}
 
-    return _graph("unet", predict, inputs, unet)
+    return _graph("unet", predict, inputs, unet, values)
 
 
 def block_graph(block: Block) -> Graph:
@@ -129,7 +181,14 @@ def block_graph(block: Block) -> Graph:
 
 
 def _graph(
-    name: str, function: Callable[..., Any], inputs: dict[str, tuple], network: tf.Module
+    name: str,
+    function: Callable[..., Any],
+    inputs: dict[str, tuple],
+    network: tf.Module,
+    values: Mapping[str, LazyTensor] | None = None,
 ) -> Graph:
     specs = {key: tf.TensorSpec(shape, dtype, name=key) for key, (shape, dtype) in inputs.items()}
-    return Graph(name, tf.function(function), specs, list(network.variables))
+    variables = list(network.variables)
+    if values is None:
+        values = in_memory(variables)
+    return Graph(name, tf.function(function), specs, variables, values)

@@ -1,5 +1,8 @@
 """Keras models behind the runtime's interface, so that both run one sampler on the same noise."""
 
+import collections
+from collections.abc import Callable
+
 import numpy as np
 
 from tfsnap.export.graphs import Graph, component_graphs
@@ -11,18 +14,19 @@ from tfsnap.runtime.settings import Guidance, Latent, Sampler, Settings, TimeFea
 from tfsnap.tokenizer import Tokenizer
 
 Call = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]  # Named inputs, named outputs.
+Evaluate = Callable[..., dict[str, np.ndarray]]
 
 
-class KerasComponents:
-    """Implements `tfsnap.runtime.components.Components` in float32.
+class NamedNetworks:
+    """Implements `tfsnap.runtime.components.Components` with networks that have names.
 
     Args:
-      graphs: from `component_graphs`.
+      graphs: of the networks, from `component_graphs`: for shapes.
     """
 
     def __init__(self, graphs: dict[str, Graph]):
-        self.graphs = graphs
         self.image_shape = tuple(graphs["encoder"].inputs["image"].shape[1:])
+        self._contexts = graphs["unet"].inputs["context"].shape[0]
 
     def encode_text(self, tokens: np.ndarray) -> np.ndarray:
         return self._run("text_encoder", tokens=tokens)["context"]
@@ -30,7 +34,7 @@ class KerasComponents:
     def predict(self, **inputs: np.ndarray) -> np.ndarray:
         return predict_each(
             lambda **arrays: self._run("unet", **arrays)["prediction"],
-            contexts=self.graphs["unet"].inputs["context"].shape[0],
+            contexts=self._contexts,
             **inputs,
         )
 
@@ -41,24 +45,52 @@ class KerasComponents:
         return self._run("encoder", image=image)["latent"]
 
     def _run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        return self.graphs[name].run(**inputs)
+        raise NotImplementedError
 
 
-class RecordingComponents(KerasComponents):
-    """Keeps what every network was given and returned, to compare conversions with.
+class KerasComponents(NamedNetworks):
+    """Keras models, in float32.
 
-    Attributes:
-      calls: inputs and outputs of every evaluation so far, by component.
+    Args:
+      graphs: from `component_graphs`.
     """
 
     def __init__(self, graphs: dict[str, Graph]):
         super().__init__(graphs)
-        self.calls: dict[str, list[Call]] = {name: [] for name in graphs}
+        self.graphs = graphs
 
     def _run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = super()._run(name, **inputs)
+        return self.graphs[name].run(**inputs)
+
+
+class InTurn(NamedNetworks):
+    """Holds one network at a time, for models of which two do not fit into memory.
+
+    Args:
+      graphs: see `NamedNetworks`.
+      load: returns a network by its name, from named arrays to named arrays.
+
+    Attributes:
+      calls: inputs and outputs of every evaluation so far, by network.
+    """
+
+    def __init__(self, graphs: dict[str, Graph], load: Callable[[str], Evaluate]):
+        super().__init__(graphs)
+        self.calls: dict[str, list[Call]] = collections.defaultdict(list)
+        self._load = load
+        self._name, self._network = None, None
+
+    def _run(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        if name != self._name:
+            self.release()
+            self._name, self._network = name, self._load(name)
+        outputs = self._network(**inputs)
         self.calls[name].append((inputs, outputs))
         return outputs
+
+    def release(self) -> None:
+        """Forgets the network that is in memory."""
+        self._name = self._network = None
 
 
 def settings_of(model: LatentDiffusion, *, guidance: float, sampler: Sampler) -> Settings:

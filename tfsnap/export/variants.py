@@ -1,13 +1,15 @@
 """A model at each of the sizes of picture that a bundle is to draw."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tfsnap.export.graphs import Graph, component_graphs
-from tfsnap.export.keras_components import RecordingComponents
+from tfsnap.export.keras_components import InTurn
+from tfsnap.export.skeleton import skeleton_of
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.interpreter import SIGNATURE
 from tfsnap.runtime.sizes import Size, is_sized
+from tfsnap.weights.lazy import LazyTensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +21,22 @@ class Variant:
       model: the model, of that resolution.
       signature: of the networks that depend on the size.
       graphs: of the networks, by name.
-      reference: what the converted networks are compared with.
+      reference: what the converted networks are compared with; one is in memory at a time.
     """
 
     size: Size
     model: LatentDiffusion
     signature: str
     graphs: dict[str, Graph]
-    reference: RecordingComponents
+    reference: InTurn
 
 
 def variants_of(
-    model: LatentDiffusion, shapes: Sequence[tuple[int, int]], *, contexts: int
+    model: LatentDiffusion,
+    shapes: Sequence[tuple[int, int]],
+    *,
+    contexts: int,
+    values: Mapping[str, LazyTensor] | None = None,
 ) -> list[Variant]:
     """Returns a model at several sizes, the default first.
 
@@ -38,6 +44,7 @@ def variants_of(
       model: the model.
       shapes: heights and widths of pictures, in pixels; none means the model's own.
       contexts: how many of them the UNet takes at once.
+      values: see `tfsnap.export.graphs.component_graphs`.
 
     Raises:
       ValueError: a shape is there twice, or its latents do not fit the networks.
@@ -45,7 +52,9 @@ def variants_of(
     shapes = [tuple(shape) for shape in shapes] or [model.resolution]
     if len(set(shapes)) < len(shapes):
         raise ValueError(f"--shape is given twice for one of {shapes}: leave the second out")
-    return [_variant(model, shape, contexts, default=shape == shapes[0]) for shape in shapes]
+    return [
+        _variant(model, shape, contexts, values, default=shape == shapes[0]) for shape in shapes
+    ]
 
 
 def conversions_of(variants: Sequence[Variant], name: str) -> list[Variant]:
@@ -55,7 +64,12 @@ def conversions_of(variants: Sequence[Variant], name: str) -> list[Variant]:
 
 
 def _variant(
-    model: LatentDiffusion, shape: tuple[int, int], contexts: int, *, default: bool
+    model: LatentDiffusion,
+    shape: tuple[int, int],
+    contexts: int,
+    values: Mapping[str, LazyTensor] | None,
+    *,
+    default: bool,
 ) -> Variant:
     cell = model.autoencoder.config.downsampling
     for side in shape:
@@ -65,7 +79,8 @@ def _variant(
                 f"{cell} pixels"
             )
     resized = dataclasses.replace(model, resolution=shape)
-    graphs = component_graphs(resized, contexts=contexts)
+    graphs = component_graphs(resized, values, contexts=contexts)
     size = Size(*shape, resized.latent_shape)
     signature = SIGNATURE if default else size.name
-    return Variant(size, resized, signature, graphs, RecordingComponents(graphs))
+    reference = InTurn(graphs, lambda name: skeleton_of(graphs[name]).loaded())
+    return Variant(size, resized, signature, graphs, reference)

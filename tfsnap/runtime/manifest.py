@@ -159,7 +159,7 @@ class Manifest:
       format: always "tfsnap-bundle".
       format_version: raised when older readers would misread a bundle; see `least_version`.
       name: of the model.
-      precision: of the weights: "fp32", "fp16" or "int8".
+      precision: of the weights: "fp32", "fp16", "int8" or "int8_weights".
       components: the networks by name: text_encoder, unet and decoder; encoder may be added.
       schedule: see `Settings`, as for the next five.
       prediction: see `Settings`.

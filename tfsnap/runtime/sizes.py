@@ -49,15 +49,15 @@ def is_sized(tensor: str) -> bool:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Height and width of "512x768".
+    """Height and width of "512x768"; "512" is a square.
 
     Raises:
       RequestError: the text is something else.
     """
-    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    found = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text)
     if found is None:
         raise RequestError(f"The size is {text!r}; it must be HEIGHTxWIDTH in pixels, as 512x768")
-    return int(found[1]), int(found[2])
+    return int(found[1]), int(found[2] or found[1])
 
 
 def check_sizes(

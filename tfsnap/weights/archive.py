@@ -1,5 +1,6 @@
 """Weight files that describe their network, so that one path is enough to build it again."""
 
+import json
 import os
 from typing import Any, NamedTuple
 
@@ -9,7 +10,9 @@ from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, UNetCon
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_clip, build_text_encoder
 from tfsnap.models.unet import build_unet
-from tfsnap.weights.store import WeightFileError, assign, load_tensors
+from tfsnap.models.weightless import build_weightless
+from tfsnap.weights.lazy import LazyTensor, open_safetensors
+from tfsnap.weights.store import WeightFileError, assign, load_tensors, require_fit
 
 _BUILDERS = {
     "autoencoder": (AutoencoderConfig, build_autoencoder),
@@ -31,6 +34,20 @@ class Trained(NamedTuple):
     about: dict[str, Any]
 
 
+class Opened(NamedTuple):
+    """A network that is only described: its weights are still in the file.
+
+    Attributes:
+      model: the Keras model, see `tfsnap.models.weightless`.
+      about: as in `Trained`.
+      values: what its variables hold, by address.
+    """
+
+    model: keras.Model
+    about: dict[str, Any]
+    values: dict[str, LazyTensor]
+
+
 def describe(model: keras.Model, **about: Any) -> dict[str, Any]:
     """Metadata that `load_trained` needs; `about` holds further JSON values."""
     return {"network": model.name, "config": model.config.to_dict(), **about}
@@ -49,6 +66,24 @@ def load_trained(path: str | os.PathLike, *networks: str) -> Trained:
       WeightMismatchError: the tensors do not fit the description.
     """
     tensors, about = load_tensors(path)
+    model = _build(path, about, networks)
+    assign(tensors, model.variables, source=str(path))
+    return Trained(model, about)
+
+
+def open_trained(path: str | os.PathLike, *networks: str) -> Opened:
+    """As `load_trained`, without reading a weight."""
+    values, header = open_safetensors(path)
+    about = {key: json.loads(value) for key, value in header.items()}
+    model = build_weightless(lambda: _build(path, about, networks))
+    require_fit(values, model.variables, source=str(path))
+    return Opened(model, about, values)
+
+
+def _build(
+    path: str | os.PathLike, about: dict[str, Any], networks: tuple[str, ...]
+) -> keras.Model:
+    """Takes the network and its config out of a file's description and builds it."""
     found = about.pop("network", None)
     if found not in networks:
         raise WeightFileError(
@@ -56,6 +91,4 @@ def load_trained(path: str | os.PathLike, *networks: str) -> Trained:
             f"{' or '.join(networks)}"
         )
     config_type, build = _BUILDERS[found]
-    model = build(config_type.from_dict(about.pop("config")))
-    assign(tensors, model.variables, source=str(path))
-    return Trained(model, about)
+    return build(config_type.from_dict(about.pop("config")))

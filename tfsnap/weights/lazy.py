@@ -47,22 +47,25 @@ class LazyTensor:
         """Returns a tensor of the given shape, `change` of this one."""
         return LazyTensor(tuple(shape), self.dtype, lambda: change(self.read()))
 
-    def cast(self, dtype: str | None, name: str) -> Self:
-        """Returns the tensor as "float32" or "float16"; None keeps either and narrows float64."""
+    def cast(self, dtype: str | None, name: str, instead: str = "float32") -> Self:
+        """Returns the tensor as "float32" or "float16"; None keeps either and narrows float64.
+
+        Where its numbers are too large, reading it says what to use instead.
+        """
         target = np.dtype(dtype) if dtype else self.dtype
         if target == np.float64:
             target = np.dtype(np.float32)
         if target == self.dtype:
             return self
-        return LazyTensor(self.shape, target, lambda: _narrowed(self.read(), target, name))
+        return LazyTensor(self.shape, target, lambda: _narrowed(self.read(), target, name, instead))
 
 
-def _narrowed(array: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+def _narrowed(array: np.ndarray, dtype: np.dtype, name: str, instead: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         result = array.astype(dtype)
     if np.isfinite(array).all() and not np.isfinite(result).all():
         raise WeightMismatchError(
-            f"{name} reaches {np.abs(array).max():.4g}, more than {dtype} can hold; use float32"
+            f"{name} reaches {np.abs(array).max():.4g}, more than {dtype} can hold; use {instead}"
         )
     return result
 

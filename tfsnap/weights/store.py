@@ -11,6 +11,7 @@ from collections.abc import Container, Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.tensors import (
     WeightFileError as WeightFileError,  # Here too for those who load weights.
 )
@@ -39,8 +40,18 @@ def addressed(variables: Iterable[tf.Variable]) -> dict[str, tf.Variable]:
     return dict(sorted(found.items()))
 
 
+def in_memory(variables: Iterable[tf.Variable]) -> dict[str, LazyTensor]:
+    """What variables hold, by address, as tensors that are read when they are needed."""
+    return {
+        key: LazyTensor(
+            tuple(variable.shape), np.dtype(variable.dtype.as_numpy_dtype), variable.numpy
+        )
+        for key, variable in addressed(variables).items()
+    }
+
+
 def _differences(
-    tensors: Mapping[str, np.ndarray],
+    tensors: Mapping[str, np.ndarray | LazyTensor],
     variables: Mapping[str, tf.Variable],
     partial: bool,
     added: Container[str],
@@ -57,6 +68,29 @@ def _differences(
         ],
     }
     return listed(kinds, _LISTED)
+
+
+def require_fit(
+    tensors: Mapping[str, np.ndarray | LazyTensor],
+    variables: Iterable[tf.Variable],
+    *,
+    partial: bool = False,
+    added: Container[str] = (),
+    source: str = "tensors",
+) -> dict[str, tf.Variable]:
+    """Compares tensors with the variables that they are for; arguments are those of `assign`.
+
+    Returns:
+      The variables by address.
+
+    Raises:
+      WeightMismatchError: a tensor is missing, unexpected or has another shape.
+    """
+    targets = addressed(variables)
+    lines = _differences(tensors, targets, partial, added)
+    if lines:
+        raise WeightMismatchError(f"{source} does not fit the model: " + "; ".join(lines))
+    return targets
 
 
 def assign(
@@ -79,10 +113,7 @@ def assign(
     Raises:
       WeightMismatchError: a tensor is missing, unexpected or has another shape.
     """
-    targets = addressed(variables)
-    lines = _differences(tensors, targets, partial, added)
-    if lines:
-        raise WeightMismatchError(f"{source} does not fit the model: " + "; ".join(lines))
+    targets = require_fit(tensors, variables, partial=partial, source=source, added=added)
     for key in targets.keys() & tensors.keys():
         targets[key].assign(tensors[key].astype(targets[key].dtype.as_numpy_dtype))
 

@@ -1,0 +1,223 @@
+"""Converts networks of Stable Diffusion's size: time, peak memory, and what is left of the outputs.
+
+    benchmarks/converting.py --folder=/tmp/converting
+    benchmarks/converting.py --folder=/tmp/converting --network=unet:snapfusion --precision=int8
+
+Every conversion runs in a process of its own, from a float32 weight file of random numbers to the
+TFLite file; so does Keras, and so does the interpreter that is compared with it. The folder takes
+about 10 GB. Prints a Markdown table.
+"""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+# Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from absl import app, flags, logging
+
+from tfsnap.config import ClipTextConfig
+from tfsnap.export.converter import PRECISIONS, convert
+from tfsnap.export.graphs import Graph, decoder_graph, encoder_graph, text_graph, unet_graph
+from tfsnap.export.parity import psnr_db
+from tfsnap.models.autoencoder import build_autoencoder
+from tfsnap.models.clip import build_text_encoder
+from tfsnap.models.presets import AUTOENCODERS, UNETS
+from tfsnap.models.unet import build_unet
+from tfsnap.models.weightless import build_weightless
+from tfsnap.runtime.interpreter import load
+from tfsnap.weights.archive import describe, load_trained, open_trained
+from tfsnap.weights.lazy import LazyTensor, write_safetensors
+from tfsnap.weights.store import addressed
+
+TOKENS, LATENT, PIXELS = 77, (64, 64), (512, 512)
+
+
+class Network(NamedTuple):
+    """A network of the table.
+
+    Attributes:
+      kind: what its weight file says that it is.
+      build: makes it.
+      graph: its graph, from the model and its values on disk, if they are there.
+    """
+
+    kind: str
+    build: Callable[[], keras.Model]
+    graph: Callable[[keras.Model, Mapping[str, LazyTensor] | None], Graph]
+
+
+def autoencoder(name: str, part: str) -> Network:
+    """The encoder or the decoder of a preset."""
+    graphs = {
+        "encoder": lambda model, values: encoder_graph(model, size=PIXELS, values=values),
+        "decoder": lambda model, values: decoder_graph(model, latent=LATENT, values=values),
+    }
+    return Network("autoencoder", lambda: build_autoencoder(AUTOENCODERS[name]), graphs[part])
+
+
+def unet(name: str) -> Network:
+    """The UNet of a preset."""
+    return Network(
+        "unet",
+        lambda: build_unet(UNETS[name]),
+        lambda model, values: unet_graph(model, latent=LATENT, tokens=TOKENS, values=values),
+    )
+
+
+NETWORKS = {
+    **{f"unet:{name}": unet(name) for name in ("sd15", "snapfusion", "snapfusion_848m")},
+    "text_encoder": Network(
+        "text_encoder",
+        lambda: build_text_encoder(ClipTextConfig()),
+        lambda model, values: text_graph(model, values=values),
+    ),
+    "encoder:sd15": autoencoder("sd15", "encoder"),
+    "decoder:sd15": autoencoder("sd15", "decoder"),
+    "decoder:snapfusion": autoencoder("snapfusion", "decoder"),
+}
+
+_FOLDER = flags.DEFINE_string("folder", None, "Where weights and conversions go.", required=True)
+_NETWORKS = flags.DEFINE_multi_enum("network", list(NETWORKS), list(NETWORKS), "Repeatable.")
+_PRECISIONS = flags.DEFINE_multi_enum("precision", ["fp16", "int8"], PRECISIONS, "Repeatable.")
+_STAGE = flags.DEFINE_enum(
+    "stage", None, ["weights", "convert", "keras", "compare"], "Internal: what a process does."
+)
+
+
+def weights_of(name: str) -> pathlib.Path:
+    """The weight file of a network; encoder and decoder of one autoencoder share it."""
+    kind, preset = NETWORKS[name].kind, name.partition(":")[2]
+    return pathlib.Path(_FOLDER.value, f"{kind}-{preset or 'sd15'}.safetensors")
+
+
+def beside(name: str, ending: str) -> pathlib.Path:
+    """A file about a network."""
+    return pathlib.Path(_FOLDER.value, name.replace(":", "-") + ending)
+
+
+def make_weights(name: str) -> dict[str, float]:
+    """Writes random weights of the sizes that training starts with."""
+    model = build_weightless(NETWORKS[name].build)
+    tensors = {
+        address: random_tensor(seed, tuple(variable.shape), address.rpartition(".")[2])
+        for seed, (address, variable) in enumerate(addressed(model.variables).items())
+    }
+    about = {key: json.dumps(value) for key, value in describe(model).items()}
+    write_safetensors(weights_of(name), tensors, about)
+    return {}
+
+
+def random_tensor(seed: int, shape: tuple[int, ...], kind: str) -> LazyTensor:
+    """Kernels keep variances, scales are about 1."""
+    spread = 0.02 if len(shape) < 2 else math.prod(shape[:-1]) ** -0.5
+    if "embedding" in kind:
+        spread = 0.02
+
+    def read() -> np.ndarray:
+        values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32) * spread
+        return (values + (kind == "gamma")).astype(np.float32)
+
+    return LazyTensor(shape, np.dtype(np.float32), read)
+
+
+def inputs_of(graph: Graph) -> dict[str, np.ndarray]:
+    """Random inputs, the same in every process."""
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.integers(0, 49408, spec.shape).astype(np.int32)
+        if spec.dtype == tf.int32
+        else rng.standard_normal(spec.shape, dtype=np.float32)
+        for name, spec in graph.inputs.items()
+    }
+
+
+def run_keras(name: str) -> dict[str, float]:
+    """Keeps what the Keras network makes of the inputs."""
+    graph = NETWORKS[name].graph(load_trained(weights_of(name), NETWORKS[name].kind).model, None)
+    inputs = inputs_of(graph)
+    np.savez(beside(name, "-inputs.npz"), **inputs)
+    np.savez(beside(name, "-outputs.npz"), **graph.run(**inputs))
+    return {}
+
+
+def run_conversion(name: str, precision: str) -> dict[str, float]:
+    """Converts, and says how long it took."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    opened = open_trained(weights_of(name), NETWORKS[name].kind)
+    model = convert(NETWORKS[name].graph(opened.model, opened.values), precision)
+    model.save(beside(name, f"-{precision}.tflite"))
+    return {
+        "seconds": time.perf_counter() - wall,
+        "cpu_seconds": time.process_time() - cpu,
+        "megabytes": model.bytes / 1e6,
+    }
+
+
+def run_comparison(name: str, precision: str) -> dict[str, float]:
+    """Evaluates the conversion once and compares with Keras."""
+    inputs, wanted = (np.load(beside(name, f"-{side}.npz")) for side in ("inputs", "outputs"))
+    found = load(beside(name, f"-{precision}.tflite"), name=name)(**inputs)
+    return {"psnr_db": min(psnr_db(wanted[key], found[key]) for key in wanted)}
+
+
+def apart(stage: str, name: str, precision: str = "fp16") -> dict[str, float]:
+    """Runs one stage in a process of its own and returns what it says."""
+    told = [f"--folder={_FOLDER.value}", f"--network={name}", f"--precision={precision}"]
+    command = [sys.executable, __file__, f"--stage={stage}", *told]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"converting: {stage} of {name} failed: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_stage() -> None:
+    """What a process of `apart` does: its last line is JSON, with its peak memory."""
+    (name,), (precision,) = _NETWORKS.value, _PRECISIONS.value
+    stages = {
+        "weights": lambda: make_weights(name),
+        "keras": lambda: run_keras(name),
+        "convert": lambda: run_conversion(name, precision),
+        "compare": lambda: run_comparison(name, precision),
+    }
+    result = stages[_STAGE.value]()
+    status = pathlib.Path("/proc/self/status").read_text()
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    print(json.dumps({**result, "peak_gb": int(peak.split()[1]) * 1024 / 1e9}))
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.ERROR)
+    if _STAGE.value:
+        run_stage()
+        return
+    print("| network | precision | MB | s | CPU s | peak GB | PSNR, dB | peak GB to run |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in _NETWORKS.value:
+        if not weights_of(name).is_file():
+            apart("weights", name)
+        if not beside(name, "-outputs.npz").is_file():
+            apart("keras", name)
+        for precision in _PRECISIONS.value:
+            made, run = apart("convert", name, precision), apart("compare", name, precision)
+            print(
+                f"| `{name}` | {precision} | {made['megabytes']:,.0f} | {made['seconds']:.0f} | "
+                f"{made['cpu_seconds']:.0f} | {made['peak_gb']:.1f} | {run['psnr_db']:.1f} | "
+                f"{run['peak_gb']:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,63 @@
+"""What is exported runs in both interpreters, each in a process of its own."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.runtime.processes import INTERPRETERS, run_code
+from tfsnap.export.converter import PRECISIONS, convert
+from tfsnap.export.graphs import component_graphs
+from tfsnap.export.parity import psnr_db
+
+RUN = """
+import json, pathlib, sys
+import numpy as np
+from tfsnap.runtime.interpreter import load
+
+for path in sorted(pathlib.Path(sys.argv[1]).glob("*.tflite")):
+    network = load(path, name=path.stem)
+    outputs = network(**np.load(path.with_name(path.stem.split("-")[0] + "-inputs.npz")))
+    np.savez(path.with_suffix("." + sys.argv[2] + ".npz"), **outputs)
+print(json.dumps("done"))
+"""
+PSNR_DB = {"fp16": 55.0, "int8": 25.0, "int8_weights": 35.0}
+
+
+@pytest.fixture(scope="module")
+def outputs(latent_diffusion, tmp_path_factory):
+    """What Keras gives by network, and where the interpreters' outputs are."""
+    folder, wanted = tmp_path_factory.mktemp("networks"), {}
+    rng = np.random.default_rng(0)
+    for name, graph in component_graphs(latent_diffusion).items():
+        inputs = {
+            key: rng.integers(0, 49408, spec.shape).astype(np.int32)
+            if spec.dtype == tf.int32
+            else rng.standard_normal(spec.shape).astype(np.float32)
+            for key, spec in graph.inputs.items()
+        }
+        np.savez(folder / f"{name}-inputs.npz", **inputs)
+        (wanted[name],) = graph.run(**inputs).values()
+        for precision in PRECISIONS:
+            convert(graph, precision).save(folder / f"{name}-{precision}.tflite")
+    for interpreter in INTERPRETERS:
+        assert run_code(RUN, folder, interpreter, interpreter=interpreter) == "done"
+    return folder, wanted
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("interpreter", INTERPRETERS)
+def test_it_computes_what_keras_does(outputs, interpreter, precision):
+    folder, wanted = outputs
+    for name, expected in wanted.items():
+        (found,) = np.load(folder / f"{name}-{precision}.{interpreter}.npz").values()
+        assert psnr_db(expected, found) > PSNR_DB[precision], name
+
+
+def test_weights_alone_are_nearer_than_activations_as_well(outputs):
+    folder, wanted = outputs
+    for name, expected in wanted.items():
+        both, weights = (
+            psnr_db(expected, *np.load(folder / f"{name}-{p}.ai_edge_litert.npz").values())
+            for p in ("int8", "int8_weights")
+        )
+        assert weights > both - 1.0, name

@@ -1,0 +1,163 @@
+"""tools/export.py on a folder of weights, and everything that it refuses."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.small_unet import CONFIG, randomised_unet
+from tests.tools.programs import ROOT
+from tests.tools.refusals import refusal
+from tfsnap.config import AutoencoderConfig, ClipTextConfig
+from tfsnap.export import bundle_writer
+from tfsnap.export.flatbuffer import ConvertedModel
+from tfsnap.export.folding import UnsupportedGraphError
+from tfsnap.export.parity import psnr_db
+from tfsnap.models.autoencoder import build_autoencoder
+from tfsnap.models.clip import build_text_encoder
+from tfsnap.pretrained import load_pipeline
+from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.text_to_image import TextToImage
+from tfsnap.weights.archive import describe
+from tfsnap.weights.store import save_weights
+
+SIZE = {"height": 16, "width": 24}
+PROMPT = "red apple, noto style"
+
+
+def save(model, folder, **about):
+    path = folder / f"{model.name}.safetensors"
+    save_weights(path, model.variables, metadata=describe(model, **about))
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """What tools/convert_weights.py writes, of a small model."""
+    folder = tmp_path_factory.mktemp("weights")
+    save(randomised_unet(CONFIG), folder, prediction="v")
+    save(build_autoencoder(AutoencoderConfig(channels=(8, 16), groups=4, resnets=1)), folder)
+    save(build_text_encoder(ClipTextConfig(width=6, heads=2, layers=1)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(weights, tmp_path_factory):
+    """A bundle, by the second of two runs of one command: the first was killed on its way."""
+    folder = tmp_path_factory.mktemp("exported")
+    command = [
+        sys.executable,
+        str(ROOT / "tools/export.py"),
+        f"--weights={weights}",
+        f"--output={folder}/bundle",
+        "--shape=16x24",
+        "--encoder",
+    ]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while killed.poll() is None and not list(folder.glob(".bundle.*/*.tflite")):
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    left = [path.name for path in folder.iterdir()]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "bundle", left, done.stdout
+
+
+def test_a_killed_export_leaves_nothing_behind_once_it_is_run_again(exported):
+    bundle, left, _ = exported
+    assert len(left) == 1 and left[0].startswith(".bundle.")
+    assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+
+def test_a_folder_of_weights_becomes_a_bundle_that_draws_the_same(exported, weights):
+    bundle, _, told = exported
+    assert told.count("dB against Keras") == 4
+    manifest = Bundle.open(bundle).manifest
+    assert manifest.sampler.steps == 50
+    assert manifest.guidance.default == 7.5
+    assert manifest.latent.shape == (8, 12, 4)
+    ours, keras = (
+        pipeline.generate([PROMPT], seed=5, steps=3)[0].image
+        for pipeline in (TextToImage(bundle), load_pipeline(weights, **SIZE))
+    )
+    assert psnr_db(keras, ours) > 50.0
+
+
+def link(weights, folder, *names):
+    """A folder with some of the weight files."""
+    folder.mkdir()
+    for name in names:
+        os.symlink(weights / f"{name}.safetensors", folder / f"{name}.safetensors")
+    return folder
+
+
+def refused(weights, tmp_path, *more):
+    told = refusal("export", f"--weights={weights}", f"--output={tmp_path}/bundle", *more)
+    assert told.startswith("export: ") and "\n" not in told
+    return told
+
+
+def test_weights_of_another_config(weights, tmp_path):
+    folder = link(weights, tmp_path / "mixed", "unet", "autoencoder")
+    save(build_text_encoder(ClipTextConfig(width=8, heads=2, layers=1)), folder)
+    told = refused(folder, tmp_path)
+    assert "do not belong together: the UNet takes 6 and the others give 8 (width of the" in told
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_tensors_that_do_not_fit_the_description(weights, tmp_path):
+    folder = link(weights, tmp_path / "changed", "autoencoder", "text_encoder")
+    unet = randomised_unet(CONFIG)
+    about = json.loads(json.dumps(describe(unet)))
+    about["config"]["context_width"] = 8
+    save_weights(folder / "unet.safetensors", unet.variables, metadata=about)
+    told = refused(folder, tmp_path)
+    assert "unet.safetensors does not fit the model: 4 mis-shaped: " in told
+
+
+def test_a_missing_network(weights, tmp_path):
+    folder = link(weights, tmp_path / "part", "unet", "autoencoder")
+    assert "text_encoder.safetensors: no such weight file" in refused(folder, tmp_path)
+
+
+def test_a_size_that_the_networks_do_not_have(weights, tmp_path):
+    told = refused(weights, tmp_path, "--shape=15")
+    assert "--shape is 15x15; both sides must be positive multiples of 2 pixels" in told
+    assert "The size is 'wide'; it must be HEIGHT" in refused(weights, tmp_path, "--shape=wide")
+
+
+def test_an_output_below_a_file(weights, tmp_path):
+    (tmp_path / "bundle").write_text("")
+    assert "exists and is not a bundle" in refused(weights, tmp_path)
+    told = refusal("export", f"--weights={weights}", f"--output={tmp_path}/bundle/b")
+    assert told.startswith(f"export: {tmp_path}/bundle/b cannot be written (")
+
+
+def test_a_disk_that_becomes_full(weights, tmp_path, monkeypatch):
+    def write(self, file):
+        file.write(b"TFL3")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(ConvertedModel, "write", write)
+    told = refused(weights, tmp_path, "--shape=16")
+    assert told == (
+        f"export: no space is left for {tmp_path}/bundle: free some, or choose an --output on "
+        "another disk"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operator_that_tflite_lacks(weights, tmp_path, monkeypatch):
+    def convert(graph, precision):
+        raise UnsupportedGraphError(f"{graph.name} cannot be exported: TFLite lacks Erf")
+
+    monkeypatch.setattr(bundle_writer, "convert", convert)
+    told = refused(weights, tmp_path, "--shape=16")
+    assert told == "export: text_encoder cannot be exported: TFLite lacks Erf"
+    assert list(tmp_path.iterdir()) == []

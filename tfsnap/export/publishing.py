@@ -1,0 +1,101 @@
+"""A bundle that appears whole or not at all, whenever the process that makes it may be killed."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+from tfsnap.runtime.publish import publish, require_replaceable
+
+
+class ExportError(ValueError):
+    """A bundle cannot be written: the message says why and what to do."""
+
+
+@contextlib.contextmanager
+def published(output: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a temporary folder beside `output` that takes its place at the end.
+
+    If anything fails the folder is removed and `output` stays as it was. A process that was killed
+    leaves a hidden folder behind, which the next call for the same `output` removes.
+
+    Args:
+      output: bundle to make, see `tfsnap.runtime.publish.publish`; an earlier one is replaced.
+
+    Raises:
+      ExportError: something else is at `output`, it cannot be written to, or the disk is full.
+    """
+    _recover(output)
+    try:
+        require_replaceable(output)
+    except FileExistsError as error:
+        raise ExportError(str(error)) from error
+    with _explained(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(output)
+        folder = pathlib.Path(
+            tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.", suffix=".tmp")
+        )
+    lock = _locked(folder)
+    try:
+        with _explained(output):
+            folder.chmod(0o755)
+            yield folder
+            publish(folder, output)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _explained(output: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ExportError(
+                f"no space is left for {output}: free some, or choose an --output on another disk"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise ExportError(
+                f"{output} cannot be written ({error.strerror}: {error.filename}); choose another "
+                "--output"
+            ) from error
+        raise
+
+
+def _old(output: pathlib.Path) -> pathlib.Path:
+    return output.with_name(f".{output.name}.old")
+
+
+def _recover(output: pathlib.Path) -> None:
+    """Ends what a process was killed in the midst of: the exchange of two folders."""
+    old = _old(output)
+    if old.exists() and not output.exists():
+        os.replace(old, output)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_leftovers(output: pathlib.Path) -> None:
+    for folder in output.parent.glob(f".{output.name}.*.tmp"):
+        lock = _locked(folder)
+        if lock is not None:  # Nobody is at work in it.
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked(folder: pathlib.Path) -> int | None:
+    """Locks a folder for as long as this process lives, or returns None if another has."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
