@@ -12,6 +12,7 @@ from tfsnap.export.flatbuffer import ConvertedModel
 from tfsnap.export.folding import UnsupportedGraphError, fold
 from tfsnap.export.graphs import Graph
 from tfsnap.export.precision import STORES
+from tfsnap.export.scheduling import schedule
 from tfsnap.export.skeleton import Skeleton, skeleton_of
 from tfsnap.export.tflite_graph import TFLiteGraph
 
@@ -41,6 +42,7 @@ def convert(graph: Graph, precision: str) -> ConvertedModel:
     edited = TFLiteGraph(_converted(skeleton))
     edited.bind(skeleton.weights)
     fold(edited)
+    schedule(edited)
     STORES[precision](edited)
     return ConvertedModel(f"{graph.name} in {precision}", *edited.packed())
 
