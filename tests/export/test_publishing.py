@@ -60,7 +60,7 @@ def test_a_killed_process_leaves_the_old_bundle_and_the_next_cleans_up(half, tmp
 
 def test_the_folder_of_a_process_at_work_is_left_alone(half, tmp_path):
     publish(tmp_path / "bundle", "newer")
-    assert os.path.isfile(os.path.join(half.folder))
+    assert os.path.isfile(os.path.join(half.folder, MARKER))
 
 
 def test_killed_while_two_folders_change_places(tmp_path, monkeypatch):

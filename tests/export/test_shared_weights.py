@@ -74,7 +74,7 @@ def test_every_signature_gives_what_its_own_file_gives(folders, precision, inter
         assert (delegate, tuple(shape)) == ("XNNPACK", SHAPES[key])
         assert selected == 0.0
         # The runner of tflite-runtime leaves out XNNPACK; int8 activations then round otherwise.
-        assert signature < 0.02, key
+        assert signature < 0.03, key
 
 
 def test_the_weights_are_there_once(folders):
