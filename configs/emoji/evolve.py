@@ -5,8 +5,8 @@
       --output=runs/search/table.json
     tools/evolve.py --config=configs/emoji/evolve.py --workdir=runs/search/evolved
 
-One run on two cores of an AMD EPYC kept busy by other work: 41 minutes, six rounds; 48 % of the
-latency, CLIP score 0.801 in the first round and 0.790 in the last (docs/architecture.md).
+One run on two cores of an AMD EPYC kept busy by other work: 24 minutes, five rounds; 46 % of the
+latency, CLIP score 0.811 in the first round and 0.809 in the last (docs/architecture.md).
 """
 
 import ml_collections
