@@ -6,9 +6,8 @@ from tfsnap.export.rules.checker import check_model, models_of
 from tfsnap.export.rules.report import table
 from tfsnap.export.rules.targets import TARGETS
 
-# What is known to stay off the classic delegate: token ids arrive with a batch axis, and the
-# converter gives the projection behind attention rank 2, to which a residual of rank 3 is added.
-CLASSIC = {"text_encoder": {"int32", "mixed-rank"}, "unet": {"mixed-rank"}}
+# What is known to stay off the classic delegate: token ids arrive with a batch axis.
+CLASSIC = {"text_encoder": {"int32"}}
 
 
 def failures(verdict):
