@@ -203,14 +203,13 @@ class _Writer:
         threshold = spec.min_psnr_db
         if threshold is None:
             threshold = THRESHOLDS_DB[spec.precision]
-        # Of the files, as a reader loads them: merging and splitting are checked as well.
-        psnr = min(
-            check_parity(
-                name, self._load(name, files, v), v.reference.calls[name], threshold_db=threshold
-            )
-            for v in variants
-        )
-        network = self._load(name, files, variants[0])
+        reached = []
+        for variant in reversed(variants):  # The default last: its network tells the contract.
+            # Of the files, as a reader loads them: merging and splitting are checked as well.
+            network = self._load(name, files, variant)
+            calls = variant.reference.calls[name]
+            reached.append(check_parity(name, network, calls, threshold_db=threshold))
+        psnr = min(reached)
         alone = chunks == 1
         return Component(
             **(vars(files[0]) if alone else {"chunks": tuple(files)}),

@@ -7,11 +7,10 @@ is a cut in time. What is made before it and read behind it passes from chunk to
 import copy
 from collections.abc import Iterable, Sequence
 
-from tensorflow.lite.python import schema_py_generated as schema
-
 from tfsnap.export.packing import data_of
+from tfsnap.export.schema import schema
+from tfsnap.export.tflite_graph import ABSENT
 
-_ABSENT = -1  # Index of an optional input that an operator lacks.
 _SLACK = (
     0.1  # Of a chunk's share of the weights: how far a cut may move to have fewer tensors pass.
 )
@@ -128,7 +127,7 @@ class _Graph:
         outputs: Sequence[int],
     ) -> schema.ModelT:
         model = schema.ModelT(version=self._model.version, description=self._model.description)
-        places = {old: new for new, old in enumerate(used)} | {_ABSENT: _ABSENT}
+        places = {old: new for new, old in enumerate(used)} | {ABSENT: ABSENT}
         codes = {old: new for new, old in enumerate(sorted({op.opcodeIndex for op in operators}))}
         model.operatorCodes = [self._model.operatorCodes[code] for code in codes]
         tensors = [copy.copy(self._graph.tensors[index]) for index in used]
@@ -183,4 +182,4 @@ def _cuts(graph: _Graph, count: int) -> list[int]:
 
 
 def _present(indices: Iterable[int]) -> list[int]:
-    return [int(index) for index in indices if index != _ABSENT]
+    return [int(index) for index in indices if index != ABSENT]

@@ -2,9 +2,9 @@
 
 import flatbuffers
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
 
-_FILE_IDENTIFIER = b"TFL3"
+from tfsnap.export.schema import FILE_IDENTIFIER, schema
+
 _ALIGNMENT = 16  # Of the data of a buffer, as the schema demands; its Python writer does not.
 
 
@@ -39,5 +39,5 @@ def pack(model: schema.ModelT) -> bytes:
     # Room for all from the start: the builder would copy everything each time that it grows.
     room = sum(data.size + 64 for data in constants)
     builder = flatbuffers.Builder((1 << 20) + room)
-    builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
+    builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())

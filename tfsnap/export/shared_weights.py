@@ -3,9 +3,8 @@
 import hashlib
 from collections.abc import Mapping
 
-from tensorflow.lite.python import schema_py_generated as schema
-
 from tfsnap.export.packing import data_of
+from tfsnap.export.schema import schema
 
 
 def merge(models: Mapping[str, schema.ModelT]) -> schema.ModelT:
