@@ -30,7 +30,15 @@ import numpy as np
 import pytest
 
 from tfsnap.data.fetch import fetch_merges
-from tfsnap.tokenizer import END_TOKEN, START_TOKEN, VOCAB_SIZE, Tokenizer, clean, split_words
+from tfsnap.tokenizer import (
+    END_TOKEN,
+    START_TOKEN,
+    VOCAB_SIZE,
+    Tokenizer,
+    clean,
+    split_words,
+    write_merges,
+)
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens/tokenizer.json").read_text(encoding="utf-8"))
 CASES = GOLDENS["texts"]
@@ -97,7 +105,32 @@ def test_words_split_at_contractions_digits_and_kinds():
     assert split_words("we'll 42?!x") == ["we", "'ll", "4", "2", "?!", "x"]
 
 
-@pytest.mark.parametrize("settings", [{"context_length": 1}, {"pad_token": VOCAB_SIZE}])
+def test_a_smaller_vocabulary_writes_the_same_text_in_more_tokens(merges, tokenizer, tmp_path):
+    small = Tokenizer(merges, vocab_size=2000)
+    for case in CASES:
+        tokens = small.encode(case["text"])
+        assert len(tokens) >= len(case["ids"]) and max(tokens, default=0) < 2000
+        assert small.decode(tokens) == tokenizer.decode(case["ids"])
+    assert any(len(small.encode(case["text"])) > len(case["ids"]) for case in CASES)
+    assert small("")[0, :3].tolist() == [1998, 1999, 0]
+    write_merges(tmp_path / "short.txt.gz", merges, 2000)
+    assert (tmp_path / "short.txt.gz").stat().st_size < merges.stat().st_size / 50
+    again = Tokenizer(tmp_path / "short.txt.gz", vocab_size=2000)
+    texts = [case["text"] for case in CASES]
+    np.testing.assert_array_equal(again(texts), small(texts))
+    with pytest.raises(ValueError, match="does not hold 1487 merges"):
+        Tokenizer(tmp_path / "short.txt.gz", vocab_size=2001)
+
+
+def test_words_of_early_merges_have_clips_ids(merges, tokenizer):
+    assert Tokenizer(merges, vocab_size=20_000).encode("a cat on the") == tokenizer.encode(
+        "a cat on the"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings", [{"context_length": 1}, {"pad_token": VOCAB_SIZE}, {"vocab_size": 513}]
+)
 def test_settings_out_of_range_are_named(merges, settings):
     (name,) = settings
     with pytest.raises(ValueError, match=f"{name} is {settings[name]}"):

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from tfsnap.config import ScheduleConfig
-from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.data.clip_tokens import clip_tokenizer
+from tfsnap.data.fetch import FetchError
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.export.keras_components import keras_pipeline, settings_of
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.errors import RequestError, WeightsError
 from tfsnap.runtime.pipeline import Pipeline
 from tfsnap.runtime.settings import Sampler
-from tfsnap.tokenizer import Tokenizer
 from tfsnap.training.jobs.runs import is_run, load_finished
 from tfsnap.weights.archive import Opened, Trained, load_trained, open_trained
 from tfsnap.weights.diffusers_config import sampling_from_json
@@ -80,8 +80,7 @@ def load_pipeline(
     """
     try:
         found, sampler = _load(pathlib.Path(folder))
-        length = found.text_encoder.config.context_length
-        tokenizer = Tokenizer(fetch_merges(), context_length=length, pad_token=found.pad_token)
+        tokenizer = clip_tokenizer(found.text_encoder.config, found.pad_token)
     except (FetchError, OSError, ValueError, WeightFileError, WeightMismatchError) as error:
         raise WeightsError(str(error)) from error
     model = resized(found, height, width)

@@ -23,12 +23,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-VOCAB_SIZE = 49408
-START_TOKEN = 49406
-END_TOKEN = 49407
+VOCAB_SIZE = 49408  # Of CLIP: the file of merges lists more than it learned.
+START_TOKEN = VOCAB_SIZE - 2
+END_TOKEN = VOCAB_SIZE - 1
 
-_MERGES = 48_894  # The file lists more, of which CLIP learned these.
-_NO_MERGE = _MERGES
+LEAST_VOCAB_SIZE = 514  # Bytes, bytes that end a word, and the two special tokens: no merges.
+_NO_MERGE = VOCAB_SIZE
 _END_OF_WORD = "</w>"
 _SPECIALS = ("<start_of_text>", "<end_of_text>")
 
@@ -203,6 +203,8 @@ class Tokenizer:
       context_length: tokens in a row, the start and end tokens included.
       pad_token: fills a row behind the end token: 0 as in CLIP, or `END_TOKEN` as Stable Diffusion
         was trained with.
+      vocab_size: CLIP's, or fewer: the merges that were learned last are left out, so that rare
+        words take more tokens. The start and the end token are the last two of any vocabulary.
 
     Example:
       >>> tokenizer = Tokenizer("bpe_simple_vocab_16e6.txt.gz", context_length=8)
@@ -217,17 +219,20 @@ class Tokenizer:
         *,
         context_length: int = 77,
         pad_token: int = 0,
+        vocab_size: int = VOCAB_SIZE,
     ):
         if context_length < 2:
             raise ValueError(
                 f"context_length is {context_length}; start and end tokens need at least 2"
             )
-        if not 0 <= pad_token < VOCAB_SIZE:
-            raise ValueError(f"pad_token is {pad_token}; it must be from 0 to {VOCAB_SIZE - 1}")
+        symbols, merges = read_vocabulary(merges_path, vocab_size)
+        if not 0 <= pad_token < vocab_size:
+            raise ValueError(f"pad_token is {pad_token}; it must be from 0 to {vocab_size - 1}")
         self.context_length = context_length
         self.pad_token = pad_token
+        self.vocab_size = vocab_size
+        self.start_token, self.end_token = vocab_size - 2, vocab_size - 1
         self._alphabet = _byte_alphabet()
-        symbols, merges = read_vocabulary(merges_path)
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
         self._symbols = [*symbols, *_SPECIALS]
         self._ids = {symbol: token for token, symbol in enumerate(self._symbols)}
@@ -246,8 +251,8 @@ class Tokenizer:
         texts = [texts] if isinstance(texts, str) else texts
         rows = np.full((len(texts), self.context_length), self.pad_token, np.int32)
         for row, text in zip(rows, texts, strict=True):
-            tokens = [START_TOKEN, *self.encode(text)[: self.context_length - 2], END_TOKEN]
-            row[: len(tokens)] = tokens
+            tokens = self.encode(text)[: self.context_length - 2]
+            row[: len(tokens) + 2] = [self.start_token, *tokens, self.end_token]
         return rows
 
     def encode(self, text: str) -> list[int]:
@@ -296,11 +301,14 @@ def _join(symbols: list[str], pair: tuple[str, str]) -> list[str]:
     return joined
 
 
-def read_vocabulary(merges_path: str | pathlib.Path) -> tuple[list[str], list[tuple[str, str]]]:
+def read_vocabulary(
+    merges_path: str | pathlib.Path, vocab_size: int = VOCAB_SIZE
+) -> tuple[list[str], list[tuple[str, str]]]:
     """Reads CLIP's vocabulary.
 
     Args:
-      merges_path: `bpe_simple_vocab_16e6.txt.gz`.
+      merges_path: `bpe_simple_vocab_16e6.txt.gz`, or what `write_merges` made of it.
+      vocab_size: as in `Tokenizer`.
 
     Returns:
       The symbols in the order of their ids, without the start and the end token, which follow; and
@@ -308,15 +316,28 @@ def read_vocabulary(merges_path: str | pathlib.Path) -> tuple[list[str], list[tu
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is damaged.
+      ValueError: it is damaged, or has too few merges.
     """
-    merges = _read_merges(pathlib.Path(merges_path))
+    if not LEAST_VOCAB_SIZE <= vocab_size <= VOCAB_SIZE:
+        raise ValueError(
+            f"vocab_size is {vocab_size}; it must be from {LEAST_VOCAB_SIZE} to {VOCAB_SIZE}"
+        )
+    merges = _read_merges(pathlib.Path(merges_path), vocab_size - LEAST_VOCAB_SIZE)
     letters = list(_byte_alphabet().values())
     ends = (letter + _END_OF_WORD for letter in letters)
     return [*letters, *ends, *("".join(pair) for pair in merges)], merges
 
 
-def _read_merges(path: pathlib.Path) -> list[tuple[str, str]]:
+def write_merges(
+    path: str | pathlib.Path, merges_path: str | pathlib.Path, vocab_size: int
+) -> None:
+    """Writes as many of the merges as `vocab_size` needs: the same bytes from the same merges."""
+    merges = _read_merges(pathlib.Path(merges_path), vocab_size - LEAST_VOCAB_SIZE)
+    text = "\n".join(["#version: 0.2", *map(" ".join, merges)]) + "\n"
+    pathlib.Path(path).write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
+
+
+def _read_merges(path: pathlib.Path, count: int) -> list[tuple[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"No BPE merges at {path}: fetch them with tools/prepare_data.py")
     try:
@@ -325,7 +346,7 @@ def _read_merges(path: pathlib.Path) -> list[tuple[str, str]]:
         raise ValueError(
             f"{path} is not gzipped text ({error}): delete it and fetch it again"
         ) from error
-    merges = [tuple(line.split()) for line in lines[1 : _MERGES + 1]]  # Line 0 is a version.
-    if len(merges) < _MERGES or any(len(pair) != 2 for pair in merges):
-        raise ValueError(f"{path} does not hold {_MERGES} merges: delete it and fetch it again")
+    merges = [tuple(line.split()) for line in lines[1 : count + 1]]  # Line 0 is a version.
+    if len(merges) < count or any(len(pair) != 2 for pair in merges):
+        raise ValueError(f"{path} does not hold {count} merges: delete it and fetch it again")
     return merges

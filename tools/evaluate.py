@@ -23,6 +23,7 @@ from absl import app, flags, logging
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.data.examples import ALL, spread
 from tfsnap.data.fetch import FetchError
 from tfsnap.diffusion.samplers import SAMPLERS
@@ -36,7 +37,7 @@ from tfsnap.training.jobs.runs import load_finished, load_job
 from tfsnap.training.pictures import to_float
 from tfsnap.training.trainer import WEIGHTS
 from tfsnap.weights.archive import load_trained
-from tools.generators import clip_tokenizer, of_bundle, of_model
+from tools.generators import of_bundle, of_model
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Instead: a file of an autoencoder or a CLIP.")
@@ -84,7 +85,7 @@ def _generated(data: DataConfig) -> tuple[dict[str, Any], Retrieval]:
     evaluations = how["steps"] * model.evaluations(how["guidance"])
     return {**how, "evaluations": evaluations}, find_captions(
         model.clip,
-        clip_tokenizer(model.clip),
+        clip_tokenizer(model.clip.config.text),
         images=np.clip(network.make(**how)(captions, seeds), -1.0, 1.0),
         captions=captions,
         candidates=data.load(ALL).canonical,
@@ -104,7 +105,7 @@ def _real(weights: str, data: DataConfig) -> Reconstruction | Retrieval:
     every = examples.canonical
     captions = [every[row] for row in rows]
     return find_captions(
-        model, clip_tokenizer(model), images=images, captions=captions, candidates=every
+        model, clip_tokenizer(model.config.text), images=images, captions=captions, candidates=every
     )
 
 

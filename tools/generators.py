@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfsnap.data.fetch import fetch_merges
+from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.metrics.features import fingerprint
 from tfsnap.models.clip import Clip
 from tfsnap.models.latent_diffusion import LatentDiffusion
@@ -15,7 +15,6 @@ from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.manifest import MANIFEST
 from tfsnap.runtime.philox import normal
 from tfsnap.runtime.text_to_image import TextToImage
-from tfsnap.tokenizer import Tokenizer
 from tfsnap.training.jobs.runs import is_run, load_finished
 from tfsnap.training.pictures import to_uint8
 from tfsnap.training.sampling import picture_sampler
@@ -43,18 +42,9 @@ class Generator(NamedTuple):
     clip: Clip | None = None
 
 
-def clip_tokenizer(clip: Clip) -> Tokenizer:
-    """The tokenizer whose rows a CLIP reads."""
-    return Tokenizer(fetch_merges(), context_length=clip.config.text.context_length)
-
-
 def of_model(model: LatentDiffusion) -> Generator:
     """Keras networks."""
-    tokenizer = Tokenizer(
-        fetch_merges(),
-        context_length=model.text_encoder.config.context_length,
-        pad_token=model.pad_token,
-    )
+    tokenizer = clip_tokenizer(model.text_encoder.config, model.pad_token)
 
     def make(steps: int, guidance: float, sampler: str | None = None) -> Draw:
         how = {"steps": steps, "guidance": guidance, "sampler": sampler}

@@ -25,6 +25,7 @@ from absl import app, flags, logging
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.data.examples import ALL, spread
 from tfsnap.data.fetch import FetchError
 from tfsnap.metrics.curves import write_results
@@ -40,7 +41,7 @@ from tfsnap.training.jobs.runs import is_run, load_unet_job
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.from_pytorch_fid import load_inception
 from tools.flag_lists import named_paths, numbers
-from tools.generators import Draw, clip_tokenizer, finite_uint8, open_generator
+from tools.generators import Draw, finite_uint8, open_generator
 
 _NETWORKS = flags.DEFINE_list("networks", None, "NAME=PATH of runs and bundles.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of features, tables and plots.")
@@ -85,7 +86,7 @@ def _judge(data: DataConfig, weights: str, prompts: list[Prompt], side: int) -> 
     clip = load_trained(weights, "clip").model
     captions = Captions.of(
         clip,
-        clip_tokenizer(clip),
+        clip_tokenizer(clip.config.text),
         captions=[prompt.caption for prompt in prompts],
         others=data.load(ALL).canonical if _PROMPTS.value == "even" else (),
     )

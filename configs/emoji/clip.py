@@ -31,17 +31,20 @@ from tfsnap.training.jobs.inputs import DataConfig
 VARIANTS = {
     "full": ClipJob(
         model=ClipConfig(
-            text=ClipTextConfig(context_length=32, width=192, layers=4, heads=4),
-            image=ClipImageConfig(resolution=64, patch=8, width=256, layers=6, heads=4),
-            embedding_width=256,
+            text=ClipTextConfig(vocab_size=8192, context_length=32, width=192, layers=3, heads=4),
+            image=ClipImageConfig(resolution=64, patch=8, width=192, layers=4, heads=4),
+            embedding_width=192,
         ),
         data=DataConfig(resolution=64),
         training=TrainingConfig(
-            steps=2_000,
-            batch_size=512,
-            log_every=100,
-            checkpoint_every=500,
-            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=200, weight_decay=0.2),
+            steps=1_200,
+            batch_size=256,
+            precision="bfloat16",
+            log_every=50,
+            checkpoint_every=100,
+            optimizer=OptimizerConfig(
+                learning_rate=1e-3, warmup_steps=100, weight_decay=0.2, ema_decay=0.99
+            ),
         ),
     ),
     "demo": ClipJob(

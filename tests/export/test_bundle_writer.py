@@ -35,6 +35,13 @@ def test_a_bundle_draws_what_keras_draws(latent_diffusion, bundles, precision, t
     assert psnr_db(keras.image, other.image) < threshold - 5  # It tells pictures apart.
 
 
+def test_a_smaller_vocabulary_needs_fewer_merges(bundles):
+    about = Bundle.open(bundles["fp16"]).manifest.tokenizer
+    assert about.vocab_size == 2000
+    assert (bundles["fp16"] / about.file).stat().st_size < 20_000  # Of 1.4 MB.
+    assert TextToImage(bundles["fp16"]).tokenizer("")[0, :2].tolist() == [1998, 1999]
+
+
 def test_batched_sampling_equals_the_pipeline(latent_diffusion, bundles):
     tokenizer = TextToImage(bundles["fp16"]).tokenizer
     settings = settings_of(latent_diffusion, guidance=2.0, sampler=Sampler(steps=3))

@@ -121,7 +121,7 @@ def test_a_manifest_that_is_no_text(copied):
 
 def test_a_bundle_of_a_later_version(edit):
     folder = edit(lambda manifest: manifest.update(format_version=7))
-    assert "format_version 7 and this tfsnap reads up to 2: upgrade tfsnap" in complaint(folder)
+    assert "format_version 7 and this tfsnap reads up to 3: upgrade tfsnap" in complaint(folder)
 
 
 @pytest.mark.parametrize(

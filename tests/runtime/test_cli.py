@@ -171,7 +171,7 @@ def test_bad_bundles(capsys, tmp_path, edit):
     output = f"--output={tmp_path / 'x.png'}"
     assert "No bundle at" in fails(capsys, f"--bundle={tmp_path / 'none'}", output)
     assert "no manifest.json" in fails(capsys, f"--bundle={tmp_path}", output)
-    folder = edit(lambda manifest: manifest.update(format_version=3))
+    folder = edit(lambda manifest: manifest.update(format_version=4))
     assert "upgrade tfsnap" in fails(capsys, f"--bundle={folder}", output)
 
 

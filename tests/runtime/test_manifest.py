@@ -75,7 +75,7 @@ def replaced(path, value):
     [
         ("format", "keras", "no tfsnap bundle: its format is 'keras'"),
         ("format", None, "no tfsnap bundle"),
-        ("format_version", 3, "format_version 3 and this tfsnap reads up to 2: upgrade tfsnap"),
+        ("format_version", 4, "format_version 4 and this tfsnap reads up to 3: upgrade tfsnap"),
         ("format_version", 0, "format_version is 0; it must be a positive integer"),
         ("format_version", "1", "format_version is '1'"),
         ("format_version", True, "format_version is True"),
@@ -145,6 +145,14 @@ def test_names_that_leave_the_bundle_are_refused(name):
 
 def test_names_in_subfolders_are_allowed():
     require_safe_name("tokenizer/merges.txt.gz")
+
+
+def test_a_smaller_vocabulary_raises_the_version(values):
+    values["tokenizer"]["vocab_size"] = 2000
+    with pytest.raises(ValueError, match="format_version is 1; it must be 3"):
+        Manifest.from_json(values)
+    values["format_version"] = 3
+    assert json.loads(json.dumps(Manifest.from_json(values).to_dict())) == values
 
 
 def chunked(values):

@@ -39,7 +39,7 @@ from tfsnap.runtime.manifest import (
 from tfsnap.runtime.pipeline import Generated, Pipeline
 from tfsnap.runtime.settings import Sampler, Settings
 from tfsnap.runtime.storage import Folder
-from tfsnap.tokenizer import Tokenizer
+from tfsnap.tokenizer import VOCAB_SIZE, Tokenizer, write_merges
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import save_tensors
 
@@ -121,7 +121,6 @@ class _Writer:
         spec: BundleSpec,
         values: Mapping[str, LazyTensor] | None,
     ):
-        length = model.text_encoder.config.context_length
         self._folder = folder
         self._spec = spec
         shape = spec.shapes[0] if spec.shapes else model.resolution
@@ -129,8 +128,12 @@ class _Writer:
         self._settings: Settings = settings_of(
             default, guidance=spec.guidance, sampler=spec.sampler
         )
-        pad = model.pad_token
-        self._tokenizer = Tokenizer(spec.merges, context_length=length, pad_token=pad)
+        self._tokenizer = Tokenizer(
+            spec.merges,
+            context_length=model.text_encoder.config.context_length,
+            pad_token=model.pad_token,
+            vocab_size=model.text_encoder.config.vocab_size,
+        )
         guidance = self._settings.guidance
         if spec.guidance_batch and (guidance.baked_in or guidance.width is not None):
             raise ValueError(
@@ -146,21 +149,14 @@ class _Writer:
         components = {name: self._write_component(name) for name in self._names}
         sizes = tuple(variant.size for variant in self._variants)
         sizes = sizes if len(sizes) > 1 else None
-        tokenizer = f"tokenizer/{spec.merges.name}"
-        (self._folder / "tokenizer").mkdir()
-        shutil.copyfile(spec.merges, self._folder / tokenizer)
+        tokenizer = self._write_tokenizer()
         manifest = Manifest(
-            format_version=least_version(components, sizes),
+            format_version=least_version(components, sizes, tokenizer),
             name=spec.name,
             sizes=sizes,
             precision=spec.precision,
             components=components,
-            tokenizer=TokenizerFile(
-                file=tokenizer,
-                sha256=_sha256(self._folder / tokenizer),
-                context_length=self._tokenizer.context_length,
-                pad_token=self._tokenizer.pad_token,
-            ),
+            tokenizer=tokenizer,
             goldens=self._write_goldens(components),
             provenance={
                 "tfsnap": __version__,
@@ -177,6 +173,23 @@ class _Writer:
         (self._folder / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
         Bundle.open(self._folder)  # What was written must be what a reader accepts.
         return manifest
+
+    def _write_tokenizer(self) -> TokenizerFile:
+        tokenizer, name = self._tokenizer, self._spec.merges.name
+        path = self._folder / "tokenizer" / name
+        path.parent.mkdir()
+        whole = tokenizer.vocab_size == VOCAB_SIZE
+        if whole:
+            shutil.copyfile(self._spec.merges, path)
+        else:  # A megabyte less.
+            write_merges(path, self._spec.merges, tokenizer.vocab_size)
+        return TokenizerFile(
+            file=f"tokenizer/{name}",
+            sha256=_sha256(path),
+            context_length=tokenizer.context_length,
+            pad_token=tokenizer.pad_token,
+            vocab_size=None if whole else tokenizer.vocab_size,
+        )
 
     def _record(self) -> None:
         """Makes the calls that parity is checked on."""

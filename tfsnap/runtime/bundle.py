@@ -13,7 +13,7 @@ from tfsnap.runtime.lending import lend
 from tfsnap.runtime.manifest import MANIFEST, Component, Manifest
 from tfsnap.runtime.sizes import is_sized
 from tfsnap.runtime.storage import Storage, open_storage, sha256
-from tfsnap.tokenizer import Tokenizer
+from tfsnap.tokenizer import VOCAB_SIZE, Tokenizer
 
 
 class Bundle:
@@ -133,7 +133,12 @@ class Bundle:
         with tempfile.TemporaryDirectory(prefix="tfsnap-") as folder:
             merges = pathlib.Path(folder, "merges.txt.gz")  # A zip has no path to give.
             merges.write_bytes(self.read(about.file))
-            return Tokenizer(merges, context_length=about.context_length, pad_token=about.pad_token)
+            return Tokenizer(
+                merges,
+                context_length=about.context_length,
+                pad_token=about.pad_token,
+                vocab_size=about.vocab_size or VOCAB_SIZE,
+            )
 
 
 def _verify(path: pathlib.Path, manifest: Manifest, storage: Storage) -> None:

@@ -122,12 +122,14 @@ class TokenizerFile:
       sha256: of the file.
       context_length: tokens in a row.
       pad_token: what fills a row behind the end token.
+      vocab_size: of the tokenizer; None means CLIP's.
     """
 
     file: str
     sha256: str
     context_length: int
     pad_token: int
+    vocab_size: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +222,7 @@ class Manifest:
             check_sizes(self.sizes, latent=self.latent.shape, image=self.image_shape)
         if self.guidance.baked_in and self.contexts > 1:
             raise ValueError("guidance is baked in, and yet the UNet takes two contexts")
-        least = least_version(self.components, self.sizes)
+        least = least_version(self.components, self.sizes, self.tokenizer)
         if self.format_version < least:
             raise ValueError(f"format_version is {self.format_version}; it must be {least}")
 
@@ -301,8 +303,12 @@ class Manifest:
         return outputs[0].shape[-1] if outputs and outputs[0].shape else None
 
 
-def least_version(components: dict[str, Component], sizes: tuple[Size, ...] | None) -> int:
+def least_version(
+    components: dict[str, Component], sizes: tuple[Size, ...] | None, tokenizer: TokenizerFile
+) -> int:
     """The `format_version` of a bundle: 1 where the first readers can read it."""
+    if tokenizer.vocab_size is not None:
+        return 3
     chunked = any(component.chunks for component in components.values())
     return 2 if chunked or sizes is not None or _contexts(components["unet"]) > 1 else 1
 

@@ -80,4 +80,4 @@ class ClipJob(Config):
         return describe(model)
 
     def _captioned(self, split: str) -> Captioned:
-        return captioned(self.data, split, self.model.text.context_length)
+        return captioned(self.data, split, self.model.text)

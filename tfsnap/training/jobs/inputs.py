@@ -5,8 +5,9 @@ import functools
 
 import numpy as np
 
-from tfsnap.config import Config
+from tfsnap.config import ClipTextConfig, Config
 from tfsnap.data.augment import AugmentConfig
+from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.data.examples import (
     DATASETS,
     Examples,
@@ -14,11 +15,10 @@ from tfsnap.data.examples import (
     load_examples,
     tokenize_captions,
 )
-from tfsnap.data.fetch import fetch_merges
 from tfsnap.data.prepared.framing import Shape
 from tfsnap.data.prepared.load import PreparedSet, is_prepared
 from tfsnap.data.shuffle import sampling_index
-from tfsnap.tokenizer import END_TOKEN, Tokenizer
+from tfsnap.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,26 +83,22 @@ class Captioned:
 
 
 @functools.lru_cache(maxsize=2)
-def captioned(data: DataConfig, split: str, context_length: int, pad_token: int = 0) -> Captioned:
-    """Loads a split of square pictures and tokenises its captions to `context_length` tokens."""
-    return _with_tokens(data.load(split), _tokenizer(context_length, pad_token))
+def captioned(data: DataConfig, split: str, text: ClipTextConfig, pad_token: int = 0) -> Captioned:
+    """Loads a split of square pictures and its captions' tokens, as `text` reads them."""
+    return _with_tokens(data.load(split), clip_tokenizer(text, pad_token))
 
 
 def captioned_shapes(
-    data: DataConfig, split: str, context_length: int, pad_token: int = 0
+    data: DataConfig, split: str, text: ClipTextConfig, pad_token: int = 0
 ) -> dict[Shape, Captioned]:
     """As `captioned`, by the shape of the pictures."""
-    shapes, tokenizer = data.load_shapes(split), _tokenizer(context_length, pad_token)
+    shapes, tokenizer = data.load_shapes(split), clip_tokenizer(text, pad_token)
     return {shape: _with_tokens(examples, tokenizer) for shape, examples in shapes.items()}
 
 
-def empty_prompt(context_length: int, pad_token: int = 0) -> np.ndarray:
+def empty_prompt(text: ClipTextConfig, pad_token: int = 0) -> np.ndarray:
     """The tokens of the empty caption, int32 [T]."""
-    return _tokenizer(context_length, pad_token)([""])[0]
-
-
-def _tokenizer(context_length: int, pad_token: int) -> Tokenizer:
-    return Tokenizer(fetch_merges(), context_length=context_length, pad_token=pad_token)
+    return clip_tokenizer(text, pad_token)([""])[0]
 
 
 def _with_tokens(examples: Examples, tokenizer: Tokenizer) -> Captioned:
@@ -112,5 +108,5 @@ def _with_tokens(examples: Examples, tokenizer: Tokenizer) -> Captioned:
 
 def read_captions(tokens: np.ndarray, tokenizer: Tokenizer) -> list[str]:
     """Turns rows of tokens, int32 [B, T], back into words."""
-    ends = np.argmax(tokens == END_TOKEN, axis=1)
+    ends = np.argmax(tokens == tokenizer.end_token, axis=1)
     return [tokenizer.decode(row[1:end]) for row, end in zip(tokens, ends, strict=True)]

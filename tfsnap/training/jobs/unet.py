@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfsnap.config import Config, ScheduleConfig, UNetConfig, differences
+from tfsnap.config import ClipTextConfig, Config, ScheduleConfig, UNetConfig, differences
 from tfsnap.data.buckets import BucketSource
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.data.prepared.framing import Shape
@@ -193,8 +193,9 @@ class UNetJob(Config):
     def captions(self, step: int) -> list[str]:
         """See `Job`."""
         try:
-            length = len(_any(self.encoded).empty["tokens"])
-            tokenizer = Tokenizer(fetch_merges(), context_length=length)
+            empty = _any(self.encoded).empty["tokens"]
+            size = int(empty[1]) + 1  # Its end token is the vocabulary's last.
+            tokenizer = Tokenizer(fetch_merges(), context_length=len(empty), vocab_size=size)
         except FetchError:  # Training from a cache needs no tokenizer.
             return []
         return read_captions(self._drawing("tokens").at(step)["tokens"], tokenizer)
@@ -282,10 +283,10 @@ class UNetJob(Config):
         return captioned(self.data, split, *self._tokens)
 
     @property
-    def _tokens(self) -> tuple[int, int]:
-        """Length of a row of tokens, and what fills it."""
+    def _tokens(self) -> tuple[ClipTextConfig, int]:
+        """Who reads a row of tokens, and what fills it."""
         about = self._conditioner.about
-        return self.text_encoder.config.context_length, about.get("pad_token", 0)
+        return self.text_encoder.config, about.get("pad_token", 0)
 
     @functools.cached_property
     def trained_autoencoder(self) -> Autoencoder:
