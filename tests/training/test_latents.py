@@ -239,7 +239,7 @@ def test_prompts_are_padded_as_the_text_encoder_was_trained(
     for clip, pad in ((str(tmp_path / "text"), 31), (job_of(networks).clip, 0)):
         job = job_of(networks, clip=clip)
         job.source()
-        assert asked.pop()[2:] == (LENGTH, pad)
+        assert asked.pop()[2:] == (text.config, pad)
         assert job.assemble(job.build()[0]).pad_token == pad
 
 
