@@ -46,12 +46,10 @@ def test_a_config_is_a_job(parsed, name):
     path, _, variant = name.partition(":")
     module = importlib.import_module(".".join(pathlib.Path(path).with_suffix("").parts))
     values = parsed(f"--config={name}").to_dict()
-    if hasattr(module, "SEARCH"):
-        assert EvolveConfig.from_dict(values) == module.SEARCH
-    else:
-        expected = module.VARIANTS[variant] if variant else module.JOB
-        read = PipelineConfig.from_dict if "stages" in values else job_from_dict
-        assert read(values) == expected
+    expected = module.VARIANTS[variant] if variant else module.JOB
+    whole = isinstance(expected, EvolveConfig | PipelineConfig)
+    read = type(expected).from_dict if whole else job_from_dict
+    assert read(values) == expected
     assert f"configs/{pathlib.Path(path).parent.name}" in module.__doc__  # The command.
 
 

@@ -1,4 +1,4 @@
-"""Step distillation of the 32 px emoji UNet (SnapFusion section 4; paper figure 3's pipeline).
+"""Step distillation of the emoji UNets (SnapFusion section 4; paper figure 3's pipeline).
 
     tools/distill_pipeline.py --config=configs/emoji/pipeline.py --workdir=runs/distill
 
@@ -12,7 +12,8 @@ learns the guidance of `efficient8` on top, so that a step is one evaluation. Th
 given as --unet. `v` makes the teacher predict v where it predicts epsilon, by training on data from
 its weights. `student8` has 16 of the teacher's steps in 8, in a short training: what
 `configs/emoji/ablations.py` changes one thing of at a time. The paper's guidance scales, 2 to 14,
-are Stable Diffusion's; 1 to 5 are these networks'. Cost and result: unmeasured.
+are Stable Diffusion's; 1 to 5 are these networks'. The same with `full_` before the name is 64 px,
+from `configs/emoji/unet.py`. Cost and result: unmeasured.
 """
 
 import ml_collections
@@ -20,53 +21,77 @@ import ml_collections
 from configs.emoji import unet
 from configs.values import config_dict
 from tfsnap.training.config import OptimizerConfig
+from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.distill import DistillConfig
 
-RUNS = "runs/distill"
-TEACHER = unet.VARIANTS["search"]
 SHORT = 400  # Training steps of `student8`.
+_GUIDANCE = (1.0, 5.0)
 
-_LEARNING = TEACHER.replace(
-    training=TEACHER.training.replace(
-        steps=600,
-        checkpoint_every=100,
-        optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=50, ema_decay=0.99),
-    ),
+
+def _variants(teacher: UNetJob, *, runs: str, student: str, distilled: str) -> dict[str, UNetJob]:
+    """The pipeline's trainings.
+
+    Args:
+      teacher: the training of the network that is distilled.
+      runs: its workdir.
+      student: weight file of the efficient UNet.
+      distilled: folder of the workdirs of these trainings.
+    """
+    weights = f"{runs}/weights.safetensors"
+    learning = teacher.replace(
+        training=teacher.training.replace(
+            steps=600,
+            checkpoint_every=100,
+            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=50, ema_decay=0.99),
+        ),
+    )
+
+    def variant(init: str, distill: DistillConfig) -> UNetJob:
+        return learning.replace(training=learning.training.replace(init=init), distill=distill)
+
+    half = DistillConfig(teacher=weights, steps=16, teacher_steps=32, guidance=_GUIDANCE)
+    eight = half.replace(steps=8, teacher_steps=16)
+    return {
+        "v": learning.replace(training=learning.training.replace(init=weights)),
+        "student8": learning.replace(
+            training=learning.training.replace(steps=SHORT, init=weights), distill=eight
+        ),
+        "teacher16": variant(weights, half),
+        "efficient16": variant(student, half),
+        "efficient8": variant(
+            f"{distilled}/efficient16/weights.safetensors",
+            eight.replace(teacher=f"{distilled}/teacher16/weights.safetensors"),
+        ),
+        "baked8": variant(
+            f"{distilled}/efficient8/weights.safetensors",
+            DistillConfig(
+                teacher=f"{distilled}/efficient8/weights.safetensors",
+                steps=8,
+                teacher_steps=8,
+                cfg_probability=1.0,
+                guidance=(3.0, 3.0),
+                baked=True,
+                gamma=0.0,
+            ),
+        ),
+    }
+
+
+_FULL = _variants(
+    unet.VARIANTS["full"],
+    runs="runs/emoji/unet",
+    student="runs/emoji/finetuned/weights.safetensors",
+    distilled="runs/emoji/distill",
 )
 
-
-def _variant(init: str, distill: DistillConfig):
-    return _LEARNING.replace(training=_LEARNING.training.replace(init=init), distill=distill)
-
-
-_TEACHER = "runs/search/teacher/weights.safetensors"
-_GUIDANCE = (1.0, 5.0)
-_HALF = DistillConfig(teacher=_TEACHER, steps=16, teacher_steps=32, guidance=_GUIDANCE)
-
 VARIANTS = {
-    "v": _LEARNING.replace(training=_LEARNING.training.replace(init=_TEACHER)),
-    "student8": _LEARNING.replace(
-        training=_LEARNING.training.replace(steps=SHORT, init=_TEACHER),
-        distill=_HALF.replace(steps=8, teacher_steps=16),
+    **_variants(
+        unet.VARIANTS["search"],
+        runs="runs/search/teacher",
+        student="runs/search/finetuned/weights.safetensors",
+        distilled="runs/distill",
     ),
-    "teacher16": _variant(_TEACHER, _HALF),
-    "efficient16": _variant("runs/search/finetuned/weights.safetensors", _HALF),
-    "efficient8": _variant(
-        f"{RUNS}/efficient16/weights.safetensors",
-        _HALF.replace(teacher=f"{RUNS}/teacher16/weights.safetensors", steps=8, teacher_steps=16),
-    ),
-    "baked8": _variant(
-        f"{RUNS}/efficient8/weights.safetensors",
-        DistillConfig(
-            teacher=f"{RUNS}/efficient8/weights.safetensors",
-            steps=8,
-            teacher_steps=8,
-            cfg_probability=1.0,
-            guidance=(3.0, 3.0),
-            baked=True,
-            gamma=0.0,
-        ),
-    ),
+    **{f"full_{name}": job for name, job in _FULL.items()},
 }
 
 

@@ -1,13 +1,24 @@
-"""The search for an efficient emoji UNet at 32 px (SnapFusion section 3.1, Algorithm 1).
+"""The search for an efficient emoji UNet (SnapFusion section 3.1, Algorithm 1).
 
     tools/train.py --config=configs/emoji/unet.py:search --workdir=runs/search/teacher
     tools/latency_table.py --unet=runs/search/teacher/config.json --latent=8x8 --tokens=24 \
       --output=runs/search/table.json
     tools/evolve.py --config=configs/emoji/evolve.py --workdir=runs/search/evolved
 
-One run on two cores of an AMD EPYC kept busy by other work: 24 minutes, five rounds; 46 % of the
-latency, CLIP score 0.811 in the first round and 0.809 in the last (docs/architecture.md).
+Variants: `search` is 32 px, from `configs/emoji/unet.py:search`; `full` is 64 px, from
+`configs/emoji/unet.py`, and its prompts are captions of the validation split:
+
+    tools/latency_table.py --unet=runs/emoji/unet/config.json --latent=16x16 --tokens=32 \
+      --output=runs/emoji/table.json
+    tools/evolve.py --config=configs/emoji/evolve.py:full --workdir=runs/emoji/evolved \
+      --config.robust.latents=runs/emoji/latents
+
+Its cost and result: unmeasured. `search`, one run on two cores of an AMD EPYC kept busy by other
+work: 24 minutes, five rounds; 46 % of the latency, CLIP score 0.811 in the first round and 0.809 in
+the last (docs/architecture.md).
 """
+
+from typing import Any
 
 import ml_collections
 
@@ -15,22 +26,37 @@ from configs.emoji import unet
 from configs.values import config_dict
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.training.config import OptimizerConfig
+from tfsnap.training.jobs import UNetJob
 
-TEACHER = unet.VARIANTS["search"]
 
-SEARCH = EvolveConfig(
-    unet="runs/search/teacher/weights.safetensors",
-    table="runs/search/table.json",
-    robust=TEACHER.replace(
-        run_probability=0.9,
-        training=TEACHER.training.replace(
-            steps=200,
-            checkpoint_every=100,
-            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=20, ema_decay=0.98),
+def _search(teacher: UNetJob, runs: str, **fields: Any) -> EvolveConfig:
+    """A search that starts from the run of `teacher` in `runs`."""
+    return EvolveConfig(
+        table=f"{runs}/table.json",
+        robust=teacher.replace(
+            run_probability=0.9,
+            training=teacher.training.replace(
+                steps=200,
+                checkpoint_every=100,
+                optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=20, ema_decay=0.98),
+            ),
         ),
+        **fields,
+    )
+
+
+VARIANTS = {
+    "search": _search(
+        unet.VARIANTS["search"], "runs/search", unet="runs/search/teacher/weights.safetensors"
     ),
-)
+    "full": _search(
+        unet.VARIANTS["full"],
+        "runs/emoji",
+        unet="runs/emoji/unet/weights.safetensors",
+        split="validation",
+    ),
+}
 
 
-def get_config() -> ml_collections.ConfigDict:
-    return config_dict(None, SEARCH)
+def get_config(variant: str = "search") -> ml_collections.ConfigDict:
+    return config_dict(None, VARIANTS[variant])

@@ -1,11 +1,15 @@
-"""From a trained UNet to one that draws in 8 evaluations, on emoji at 32 px (SnapFusion section 4).
+"""From a trained UNet to one that draws in 8 evaluations, on emoji (SnapFusion section 4).
 
     tools/distill_pipeline.py --config=configs/emoji/pipeline.py --workdir=runs/distill
 
 It starts from `configs/emoji/unet.py:search` and from the network that `configs/emoji/evolve.py`
 found, fine-tuned. That teacher predicts v from its start. `from_epsilon` is for one that does not,
-in runs/search/epsilon: its first stage is the fine-tuning to v, and its result the teacher. Cost
-and result: unmeasured.
+in runs/search/epsilon: its first stage is the fine-tuning to v, and its result the teacher. These
+are 32 px. `full` is 64 px, with progressive distillation and w-conditioning beside it:
+
+    tools/distill_pipeline.py --config=configs/emoji/pipeline.py:full --workdir=runs/emoji/distill
+
+Cost and result: unmeasured.
 """
 
 import ml_collections
@@ -16,12 +20,32 @@ from tfsnap.training.pipeline import DATA, STUDENT, TEACHER, PipelineConfig, Pip
 CONFIGS = "configs/emoji/distill.py"
 
 
-def _stages(teacher: str) -> tuple[PipelineStage, ...]:
+def _stages(teacher: str, family: str = "") -> tuple[PipelineStage, ...]:
+    config = f"{CONFIGS}:{family}"
     return (
-        PipelineStage("teacher16", f"{CONFIGS}:teacher16", teacher, teacher),
-        PipelineStage("efficient16", f"{CONFIGS}:efficient16", teacher, STUDENT),
-        PipelineStage("efficient8", f"{CONFIGS}:efficient8", "teacher16", "efficient16"),
-        PipelineStage("baked8", f"{CONFIGS}:baked8", "efficient8", "efficient8"),
+        PipelineStage("teacher16", f"{config}teacher16", teacher, teacher),
+        PipelineStage("efficient16", f"{config}efficient16", teacher, STUDENT),
+        PipelineStage("efficient8", f"{config}efficient8", "teacher16", "efficient16"),
+        PipelineStage("baked8", f"{config}baked8", "efficient8", "efficient8"),
+    )
+
+
+def _others(family: str) -> tuple[PipelineStage, ...]:
+    """What the efficient UNet in 8 steps is compared with, by as many steps of training.
+
+    Progressive distillation (Salimans & Ho 2022): each half from the network itself, without
+    guidance. w-conditioning (Meng et al. 2023): the guided x first, then 16 of its steps in 8.
+    """
+    config = f"{CONFIGS}:{family}efficient8"
+    alone = ("distill.cfg_probability=0.0", "distill.gamma=0.0")
+    told = ("distill.cfg_probability=1.0", "distill.gamma=0.0", "model.guidance_width=48")
+    guided = ("distill.steps=1000", "distill.teacher_steps=1000")
+    half = ("distill.steps=16", "distill.teacher_steps=32")
+    return (
+        PipelineStage("progressive16", config, STUDENT, STUDENT, (*alone, *half)),
+        PipelineStage("progressive8", config, "progressive16", "progressive16", alone),
+        PipelineStage("conditioned", config, STUDENT, STUDENT, (*told, *guided), (50, 8)),
+        PipelineStage("conditioned8", config, "conditioned", "conditioned", told),
     )
 
 
@@ -39,6 +63,15 @@ VARIANTS = {
     "from_epsilon": PIPELINE.replace(
         teacher="runs/search/epsilon",
         stages=(PipelineStage("v", f"{CONFIGS}:v", DATA, TEACHER, scored=(50,)), *_stages("v")),
+    ),
+    "full": PIPELINE.replace(
+        teacher="runs/emoji/unet",
+        student_unet="runs/emoji/evolved/unet.json",
+        student="runs/emoji/finetuned/weights.safetensors",
+        autoencoder="tfsnap/presets/emoji-64/autoencoder.safetensors",
+        clip="runs/emoji/clip/weights.safetensors",
+        stages=(*_stages(TEACHER, "full_"), *_others("full_")),
+        count=500,
     ),
 }
 
