@@ -85,7 +85,7 @@ def test_of_nested_layers_the_outermost_is_taken():
 
 def test_it_comes_with_half_precision(tmp_path):
     runs = []
-    for number, names in enumerate([(), ("up.0", "mid")]):
+    for number, names in enumerate([(), ("up.0", "mid", "conv_in", "time.in")]):
         job = TinyJob(training=TRAINING.replace(rematerialize=names, precision="bfloat16"))
         trainer = Trainer(job, workdir=tmp_path / str(number), strategy=shared_strategy("one"))
         runs.append([float(trainer.train_step(job.batch(k), k)["loss"]) for k in range(2)])

@@ -106,8 +106,8 @@ class LoraUNet(keras.Model):
 
     @property
     def submodules(self) -> tuple[tf.Module, ...]:
-        """Those of the network as well, whose activations may be computed again."""
-        return (*super().submodules, *self._base().submodules)
+        """Those of the network, so that names of layers are its own."""
+        return self._base().submodules
 
     def call(self, latent: tf.Tensor, **inputs: Any) -> tf.Tensor:
         """See `UNet.call`."""

@@ -31,7 +31,7 @@ def rematerialize(model: keras.Model, patterns: Sequence[str]) -> list[str]:
     chosen = named_layers(model, patterns, field="training.rematerialize")
     outermost = [name for name in chosen if not any(_within(name, other) for other in chosen)]
     for name in outermost:
-        chosen[name].call = _recomputed(chosen[name].call)
+        _recompute(chosen[name])
     return outermost
 
 
@@ -39,18 +39,26 @@ def _within(name: str, other: str) -> bool:
     return name.startswith(f"{other}.")
 
 
-def _recomputed(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A layer's `call` that is run again for its gradient; `tf.recompute_grad` differs in two ways.
+def _recompute(layer: keras.layers.Layer) -> None:
+    """Runs a layer's `call` again for its gradient; `tf.recompute_grad` differs in two ways.
 
     It takes no keyword arguments in a graph, and nothing there keeps the second run from being
     merged with the first, or from starting at once, which saves no memory.
     """
+    call = layer.call
+
+    def second(*args: Any, **kwargs: Any) -> Any:
+        layer.call = call
+        try:  # Through Keras, which turns weights to the precision that the layer computes in.
+            return layer(*args, **kwargs)
+        finally:
+            layer.call = wrapped
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         inputs = tf.nest.flatten((args, kwargs))
         places = [i for i, x in enumerate(inputs) if tf.is_tensor(x) and x.dtype.is_floating]
 
-        def run(*tensors: tf.Tensor) -> Any:
+        def run(call: Callable[..., Any], *tensors: tf.Tensor) -> Any:
             filled = list(inputs)
             for place, tensor in zip(places, tensors, strict=True):
                 filled[place] = tensor
@@ -63,7 +71,7 @@ def _recomputed(call: Callable[..., Any]) -> Callable[..., Any]:
                 again = _after(upstream, tensors)
                 with tf.GradientTape() as tape:
                     tape.watch(again)
-                    outputs = tf.nest.flatten(run(*again))
+                    outputs = tf.nest.flatten(run(second, *again))
                 gradients = tape.gradient(
                     outputs,
                     [*again, *variables],
@@ -72,11 +80,11 @@ def _recomputed(call: Callable[..., Any]) -> Callable[..., Any]:
                 )
                 return gradients[: len(again)], gradients[len(again) :]
 
-            return run(*tensors), backward
+            return run(call, *tensors), backward
 
         return forward(*(inputs[place] for place in places))
 
-    return wrapped
+    layer.call = wrapped
 
 
 def _after(upstream: Sequence[tf.Tensor], tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
