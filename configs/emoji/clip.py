@@ -37,7 +37,7 @@ VARIANTS = {
         ),
         data=DataConfig(resolution=64),
         training=TrainingConfig(
-            steps=1_200,
+            steps=800,
             batch_size=256,
             precision="bfloat16",
             log_every=50,
