@@ -18,7 +18,7 @@ are Stable Diffusion's; 1 to 5 are these networks'. Cost and result: unmeasured.
 import ml_collections
 
 from configs.emoji import unet
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.training.config import OptimizerConfig
 from tfsnap.training.jobs.distill import DistillConfig
 
@@ -71,4 +71,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "efficient8") -> ml_collections.ConfigDict:
-    return config_dict("unet", VARIANTS[variant])
+    return variant_dict("unet", VARIANTS, variant)
