@@ -32,8 +32,9 @@ from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.evolve.race import standard_error
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import unet_graph
-from tfsnap.models.presets import find_unet, parse_size
+from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
+from tfsnap.runtime.sizes import parse_size
 from tfsnap.weights.slim_unet import slim_unet
 from tfsnap.weights.store import WeightFileError, load_tensors, save_tensors
 

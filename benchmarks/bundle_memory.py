@@ -85,18 +85,18 @@ def write_files(root: pathlib.Path) -> None:
     specs = {key: tf.TensorSpec([1, side, side, 512], name="x") for key, side in sides.items()}
     values = in_memory(kernels)
     conversions = {
-        key: convert(Graph("net", function, {"x": spec}, kernels, values), "fp16").to_bytes()
+        key: convert(Graph("net", function, {"x": spec}, kernels, values), "fp16")
         for key, spec in specs.items()
     }
     whole = {"serving_default": conversions["serving_default"]}
-    contents = {
-        "manifest.json": b"{}",
+    models = {
         "net.tflite": whole["serving_default"],
         "sizes.tflite": component_files(conversions)[0],
         **dict(zip(_CHUNKS, component_files(whole, chunks=len(_CHUNKS)), strict=True)),
     }
-    for name, content in contents.items():
-        (root / "files" / name).write_bytes(content)
+    for name, model in models.items():
+        model.save(root / "files" / name)
+    (root / "files/manifest.json").write_text("{}")
     write_archive(root / "files", root / "all.tfsnap")
 
 

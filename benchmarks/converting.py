@@ -9,82 +9,30 @@ about 10 GB. Prints a Markdown table.
 """
 
 import json
-import math
 import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 # Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 from absl import app, flags, logging
 
-from tfsnap.config import ClipTextConfig
 from tfsnap.export.converter import PRECISIONS, convert
-from tfsnap.export.graphs import Graph, decoder_graph, encoder_graph, text_graph, unet_graph
+from tfsnap.export.full_size import NETWORKS
+from tfsnap.export.graphs import Graph
 from tfsnap.export.parity import psnr_db
-from tfsnap.models.autoencoder import build_autoencoder
-from tfsnap.models.clip import build_text_encoder
-from tfsnap.models.presets import AUTOENCODERS, UNETS
-from tfsnap.models.unet import build_unet
 from tfsnap.models.weightless import build_weightless
 from tfsnap.runtime.interpreter import load
 from tfsnap.weights.archive import describe, load_trained, open_trained
-from tfsnap.weights.lazy import LazyTensor, write_safetensors
-from tfsnap.weights.store import addressed
+from tfsnap.weights.lazy import write_safetensors
+from tfsnap.weights.random_values import random_values
 
-TOKENS, LATENT, PIXELS = 77, (64, 64), (512, 512)
+SIDE = 64  # Of latents; of pictures, 512.
 
-
-class Network(NamedTuple):
-    """A network of the table.
-
-    Attributes:
-      kind: what its weight file says that it is.
-      build: makes it.
-      graph: its graph, from the model and its values on disk, if they are there.
-    """
-
-    kind: str
-    build: Callable[[], keras.Model]
-    graph: Callable[[keras.Model, Mapping[str, LazyTensor] | None], Graph]
-
-
-def autoencoder(name: str, part: str) -> Network:
-    """The encoder or the decoder of a preset."""
-    graphs = {
-        "encoder": lambda model, values: encoder_graph(model, size=PIXELS, values=values),
-        "decoder": lambda model, values: decoder_graph(model, latent=LATENT, values=values),
-    }
-    return Network("autoencoder", lambda: build_autoencoder(AUTOENCODERS[name]), graphs[part])
-
-
-def unet(name: str) -> Network:
-    """The UNet of a preset."""
-    return Network(
-        "unet",
-        lambda: build_unet(UNETS[name]),
-        lambda model, values: unet_graph(model, latent=LATENT, tokens=TOKENS, values=values),
-    )
-
-
-NETWORKS = {
-    **{f"unet:{name}": unet(name) for name in ("sd15", "snapfusion", "snapfusion_848m")},
-    "text_encoder": Network(
-        "text_encoder",
-        lambda: build_text_encoder(ClipTextConfig()),
-        lambda model, values: text_graph(model, values=values),
-    ),
-    "encoder:sd15": autoencoder("sd15", "encoder"),
-    "decoder:sd15": autoencoder("sd15", "decoder"),
-    "decoder:snapfusion": autoencoder("snapfusion", "decoder"),
-}
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where weights and conversions go.", required=True)
 _NETWORKS = flags.DEFINE_multi_enum("network", list(NETWORKS), list(NETWORKS), "Repeatable.")
@@ -108,26 +56,9 @@ def beside(name: str, ending: str) -> pathlib.Path:
 def make_weights(name: str) -> dict[str, float]:
     """Writes random weights of the sizes that training starts with."""
     model = build_weightless(NETWORKS[name].build)
-    tensors = {
-        address: random_tensor(seed, tuple(variable.shape), address.rpartition(".")[2])
-        for seed, (address, variable) in enumerate(addressed(model.variables).items())
-    }
     about = {key: json.dumps(value) for key, value in describe(model).items()}
-    write_safetensors(weights_of(name), tensors, about)
+    write_safetensors(weights_of(name), random_values(model.variables), about)
     return {}
-
-
-def random_tensor(seed: int, shape: tuple[int, ...], kind: str) -> LazyTensor:
-    """Kernels keep variances, scales are about 1."""
-    spread = 0.02 if len(shape) < 2 else math.prod(shape[:-1]) ** -0.5
-    if "embedding" in kind:
-        spread = 0.02
-
-    def read() -> np.ndarray:
-        values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32) * spread
-        return (values + (kind == "gamma")).astype(np.float32)
-
-    return LazyTensor(shape, np.dtype(np.float32), read)
 
 
 def inputs_of(graph: Graph) -> dict[str, np.ndarray]:
@@ -143,7 +74,8 @@ def inputs_of(graph: Graph) -> dict[str, np.ndarray]:
 
 def run_keras(name: str) -> dict[str, float]:
     """Keeps what the Keras network makes of the inputs."""
-    graph = NETWORKS[name].graph(load_trained(weights_of(name), NETWORKS[name].kind).model, None)
+    model = load_trained(weights_of(name), NETWORKS[name].kind).model
+    graph = NETWORKS[name].graph(model, None, SIDE)
     inputs = inputs_of(graph)
     np.savez(beside(name, "-inputs.npz"), **inputs)
     np.savez(beside(name, "-outputs.npz"), **graph.run(**inputs))
@@ -154,7 +86,7 @@ def run_conversion(name: str, precision: str) -> dict[str, float]:
     """Converts, and says how long it took."""
     wall, cpu = time.perf_counter(), time.process_time()
     opened = open_trained(weights_of(name), NETWORKS[name].kind)
-    model = convert(NETWORKS[name].graph(opened.model, opened.values), precision)
+    model = convert(NETWORKS[name].graph(opened.model, opened.values, SIDE), precision)
     model.save(beside(name, f"-{precision}.tflite"))
     return {
         "seconds": time.perf_counter() - wall,

@@ -2,9 +2,11 @@
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
+from absl import flags
 from ml_collections.config_dict import placeholder
 
 from tfsnap.config import Config
@@ -23,6 +25,22 @@ def config_dict(part: str | None, job: Config) -> ml_collections.ConfigDict:
     """
     named = {} if part is None else {"part": part}
     return ml_collections.ConfigDict({**named, **_fields(job)})
+
+
+def variant_dict(
+    part: str | None, variants: Mapping[str, Config], name: str
+) -> ml_collections.ConfigDict:
+    """As `config_dict`, of the job that a name behind the file's, `unet.py:demo`, stands for.
+
+    Raises:
+      IllegalFlagValueError: there is no variant of that name.
+    """
+    if name not in variants:
+        # Not a ValueError, of which config_flags prints the traceback.
+        raise flags.IllegalFlagValueError(
+            f"flag --config ends in {name!r}; this file has the variants {', '.join(variants)}"
+        )
+    return config_dict(part, variants[name])
 
 
 def _fields(config: Config) -> dict[str, Any]:

@@ -53,6 +53,14 @@ def test_a_config_is_a_job(parsed, name):
     assert f"configs/{pathlib.Path(path).parent.name}" in module.__doc__  # The command.
 
 
+@pytest.mark.parametrize("path", [path for path in FILES if ":" in variants(path)[0]], ids=str)
+def test_a_variant_that_is_not_there_is_one_line(parsed, path):
+    with pytest.raises(flags.IllegalFlagValueError) as raised:
+        parsed(f"--config={path}:demoo")
+    names = ", ".join(name.partition(":")[2] for name in variants(path))
+    assert str(raised.value) == f"flag --config ends in 'demoo'; this file has the variants {names}"
+
+
 PIPELINES = [
     (f"{path}:{name}", stage)
     for path in ("configs/emoji/pipeline.py", "configs/emoji/ablations.py")

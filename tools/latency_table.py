@@ -26,9 +26,10 @@ from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.export.converter import PRECISIONS, convert
 from tfsnap.export.graphs import Graph, block_graph, unet_graph
 from tfsnap.models.blocks import Block, blocks_of
-from tfsnap.models.presets import find_unet, parse_size
+from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
 from tfsnap.runtime.errors import TfsnapError
+from tfsnap.runtime.sizes import parse_size
 
 _UNETS = flags.DEFINE_multi_string("unet", None, "Name of a preset, or a JSON file. Repeatable.")
 _OUTPUT = flags.DEFINE_string("output", None, "The table: a JSON file, continued if it exists.")

@@ -20,7 +20,7 @@ from absl import app, flags
 sys.path.pop(0)
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.models.presets import AUTOENCODERS, UNETS, find_autoencoder, find_unet, parse_size
+from tfsnap.models.presets import AUTOENCODERS, UNETS, find_autoencoder, find_unet
 from tfsnap.models.profile import (
     NetworkCost,
     profile_decoder,
@@ -28,6 +28,7 @@ from tfsnap.models.profile import (
     profile_unet,
     table,
 )
+from tfsnap.runtime.sizes import parse_size
 
 _UNET = flags.DEFINE_string("unet", None, f"A file, or one of {', '.join(UNETS)}.")
 _DECODER = flags.DEFINE_string("decoder", None, f"A file, or one of {', '.join(AUTOENCODERS)}.")

@@ -24,7 +24,7 @@ import ml_collections
 
 from configs.emoji import pipeline
 from configs.emoji.distill import SHORT
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.training.pipeline import TEACHER, PipelineStage
 
 _HALF = f"training.steps={SHORT // 2}"
@@ -89,4 +89,4 @@ VARIANTS = {name: pipeline.PIPELINE.replace(stages=arms) for name, arms in _ARMS
 
 
 def get_config(variant: str = "losses") -> ml_collections.ConfigDict:
-    return config_dict(None, VARIANTS[variant])
+    return variant_dict(None, VARIANTS, variant)

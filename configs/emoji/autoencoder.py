@@ -19,7 +19,7 @@ PSNR 34.0 dB on the 749 validation pictures and, with --split=holdout, 34.3 dB o
 import ml_collections
 
 from configs.emoji.subset import demo_data
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.config import AutoencoderConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import AutoencoderJob
@@ -53,4 +53,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-    return config_dict("autoencoder", VARIANTS[variant])
+    return variant_dict("autoencoder", VARIANTS, variant)

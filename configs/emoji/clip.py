@@ -22,7 +22,7 @@ holdout among theirs (chance 0.1 %).
 import ml_collections
 
 from configs.emoji.subset import demo_data
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.config import ClipConfig, ClipImageConfig, ClipTextConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import ClipJob
@@ -67,4 +67,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-    return config_dict("clip", VARIANTS[variant])
+    return variant_dict("clip", VARIANTS, variant)

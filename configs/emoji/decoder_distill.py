@@ -17,7 +17,7 @@ time (docs/architecture.md).
 import ml_collections
 
 from configs.emoji.subset import demo_data
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.config import TinyDecoderConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import DecoderJob
@@ -53,4 +53,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "half") -> ml_collections.ConfigDict:
-    return config_dict("decoder", VARIANTS[variant])
+    return variant_dict("decoder", VARIANTS, variant)

@@ -19,7 +19,7 @@ from `configs/emoji/unet.py`. Cost and result: unmeasured.
 import ml_collections
 
 from configs.emoji import unet
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.training.config import OptimizerConfig
 from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.distill import DistillConfig
@@ -96,4 +96,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "efficient8") -> ml_collections.ConfigDict:
-    return config_dict("unet", VARIANTS[variant])
+    return variant_dict("unet", VARIANTS, variant)

@@ -14,7 +14,7 @@ Cost and result: unmeasured.
 
 import ml_collections
 
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.training.pipeline import DATA, STUDENT, TEACHER, PipelineConfig, PipelineStage
 
 CONFIGS = "configs/emoji/distill.py"
@@ -77,4 +77,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "from_v") -> ml_collections.ConfigDict:
-    return config_dict(None, VARIANTS[variant])
+    return variant_dict(None, VARIANTS, variant)

@@ -21,7 +21,7 @@ Diffusion, for the search to choose from. Cost and result: unmeasured.
 import ml_collections
 
 from configs.emoji.subset import demo_data
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import UNetJob
@@ -92,4 +92,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:
-    return config_dict("unet", VARIANTS[variant])
+    return variant_dict("unet", VARIANTS, variant)

@@ -13,7 +13,7 @@ of the latent, as in the paper; learning rate and length are not in it. Cost and
 
 import ml_collections
 
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.config import TinyDecoderConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import DecoderJob
@@ -43,4 +43,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "half") -> ml_collections.ConfigDict:
-    return config_dict("decoder", VARIANTS[variant])
+    return variant_dict("decoder", VARIANTS, variant)

@@ -20,7 +20,7 @@ Result: unmeasured.
 
 import ml_collections
 
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.inputs import DataConfig
@@ -59,4 +59,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "epsilon") -> ml_collections.ConfigDict:
-    return config_dict("unet", VARIANTS[variant])
+    return variant_dict("unet", VARIANTS, variant)

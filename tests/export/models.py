@@ -35,12 +35,12 @@ def attention(x):
     return tf.reshape(tf.transpose(tf.matmul(weights, v), [0, 2, 1, 3]), [1, 12, 16])
 
 
-def example_inputs(component):
-    """Random tokens and normal tensors for a component of a bundle."""
+def example_inputs(tensors):
+    """Random tokens and normal tensors for what a network takes."""
     rng = np.random.default_rng(0)
     return {
         tensor.name: rng.integers(0, 49408, tensor.shape).astype(np.int32)
         if tensor.dtype == "int32"
         else rng.standard_normal(tensor.shape).astype(np.float32)
-        for tensor in component.inputs
+        for tensor in tensors
     }

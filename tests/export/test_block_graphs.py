@@ -6,6 +6,8 @@ import pytest
 from tfsnap.bench.timing import time_network
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import block_graph
+from tfsnap.export.rules.checker import check_model
+from tfsnap.export.rules.targets import TARGETS
 from tfsnap.models.blocks import Block
 from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.interpreter import load
@@ -38,3 +40,13 @@ def test_it_is_timed(model):
     assert timing.load_ms > 0 and timing.first_run_ms > 0
     with pytest.raises(RequestError, match="runs is 0"):
         time_network(model, name="resnet", runs=0)
+
+
+@pytest.mark.parametrize("target", ["gpu", "gpu_classic", "xnnpack"])
+def test_attention_of_stable_diffusions_width_keeps_the_rules(tmp_path, target):
+    """Its feed-forward layer has 10,240 channels, of which small networks tell nothing."""
+    sizes = {"heads": 8, "tokens": 77, "context_width": 768, "groups": 32}
+    block = Block("attention", 1280, 1280, height=2, width=2, **sizes)
+    convert(block_graph(block), "fp16").save(tmp_path / "block.tflite")
+    verdict = check_model(tmp_path / "block.tflite", TARGETS[target], name="attention")
+    assert verdict.passed, verdict.findings

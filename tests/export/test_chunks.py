@@ -6,30 +6,34 @@ import pytest
 from tests.runtime.processes import INTERPRETERS, run_code
 from tfsnap.export.chunks import split
 from tfsnap.export.component_files import component_files
+from tfsnap.export.converter import convert
 from tfsnap.export.delegate import check_on_gpu
-from tfsnap.export.packing import unpack
+from tfsnap.export.flatbuffer import LIMIT, ConvertedModel
+from tfsnap.export.graphs import unet_graph
 from tfsnap.runtime.chunked import ChunkedNetwork
 from tfsnap.runtime.interpreter import load
+from tfsnap.weights.lazy import LazyTensor
 
 COUNT = 3
 
 
-def unet_of(bundle):
-    return (bundle / "unet.tflite").read_bytes()
+@pytest.fixture(scope="module")
+def unets(latent_diffusion):
+    """A converted UNet by precision."""
+    graph = unet_graph(latent_diffusion.unet, latent=(8, 12), tokens=12)
+    return {precision: convert(graph, precision) for precision in ("fp16", "int8")}
 
 
 @pytest.fixture(scope="module")
-def chunked(bundles, session_dir):
+def chunked(unets, session_dir):
     """By precision, a folder with a UNet as `whole.tflite` and in chunks `0.tflite` ..."""
     folders = {}
-    for precision, bundle in bundles.items():
+    for precision, whole in unets.items():
         folder = folders[precision] = session_dir / f"chunks-{precision}"
         folder.mkdir()
-        whole = unet_of(bundle)
-        (folder / "whole.tflite").write_bytes(whole)
-        parts = component_files({"serving_default": whole}, chunks=COUNT)
-        for i, content in enumerate(parts):
-            (folder / f"{i}.tflite").write_bytes(content)
+        whole.save(folder / "whole.tflite")
+        for i, part in enumerate(component_files({"serving_default": whole}, chunks=COUNT)):
+            part.save(folder / f"{i}.tflite")
     return folders
 
 
@@ -38,6 +42,7 @@ import functools, json, pathlib, sys
 import numpy as np
 from tfsnap.runtime.chunked import ChunkedNetwork
 from tfsnap.runtime.interpreter import load
+from tfsnap.weights.lazy import LazyTensor
 
 folder, count = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 whole = load(folder / "whole.tflite", name="whole")
@@ -89,19 +94,35 @@ def test_every_chunk_runs_whole_on_the_gpu(chunked):
 
 
 @pytest.mark.parametrize("count", [0, 10_000])
-def test_a_number_of_chunks_that_cannot_be(bundles, count):
+def test_a_number_of_chunks_that_cannot_be(unets, count):
     with pytest.raises(ValueError, match=rf"chunks is {count}; this network can be split in 1 to"):
-        split(unpack(unet_of(bundles["fp16"])), count)
+        split(unets["fp16"], count)
 
 
-def test_as_many_chunks_as_there_are_operators(bundles):
+def test_as_many_chunks_as_there_are_operators(unets):
     """The hardest cuts: every tensor of the network passes at one of them."""
-    whole = unet_of(bundles["fp16"])
+    whole = unets["fp16"]
     count = 60
     parts = component_files({"serving_default": whole}, chunks=count)
-    loaders = [lambda part=part: load(part, name="part") for part in parts]
+    loaders = [lambda part=part: load(part.to_bytes(), name="part") for part in parts]
     network = ChunkedNetwork(loaders, outputs=["prediction"], one_at_a_time=False)
     rng = np.random.default_rng(1)
     arrays = {t.name: rng.standard_normal(t.shape).astype(t.dtype) for t in network.inputs}
-    wanted = load(whole, name="whole")(**arrays)["prediction"]
+    wanted = load(whole.to_bytes(), name="whole")(**arrays)["prediction"]
     np.testing.assert_array_equal(network(**arrays)["prediction"], wanted)
+
+
+def test_chunks_of_what_no_single_file_holds(unets):
+    """None of the weights is read: chunks are planned by the sizes that they announce."""
+    unet = unets["fp16"]
+    times = 1.5 * LIMIT / unet.bytes
+    huge = {
+        number: LazyTensor((int(value.bytes * times),), np.dtype(np.int8), pytest.fail)
+        for number, value in unet.data.items()
+    }
+    whole = ConvertedModel("unet", unet.model, huge)
+    with pytest.raises(ValueError, match=r"unet takes 2\.\d+ GB .* split a UNet with --chunks"):
+        whole.to_bytes()
+    parts = component_files({"serving_default": whole}, chunks=COUNT)
+    assert sum(part.bytes for part in parts) > LIMIT
+    assert max(part.bytes for part in parts) < LIMIT

@@ -1,5 +1,7 @@
 """One file for several sizes: one copy of the weights, and the numbers of each size's own file."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,11 @@ from tests.runtime.processes import INTERPRETERS, run_code
 from tfsnap.export.component_files import component_files
 from tfsnap.export.converter import convert
 from tfsnap.export.delegate import check_on_gpu
+from tfsnap.export.flatbuffer import ConvertedModel
 from tfsnap.export.graphs import unet_graph
 from tfsnap.runtime.interpreter import load
 from tfsnap.runtime.signatures import select_signature
+from tfsnap.weights.lazy import LazyTensor
 
 SHAPES = {"serving_default": (8, 12), "40x16": (20, 8)}  # Of latents.
 
@@ -20,14 +24,14 @@ def write_sized(folder, unet, shapes, precision):
     Of that there is a copy for each signature, as the only one of `SIGNATURE.chosen`.
     """
     conversions = {
-        key: convert(unet_graph(unet, latent=shape, tokens=12), precision).to_bytes()
+        key: convert(unet_graph(unet, latent=shape, tokens=12), precision)
         for key, shape in shapes.items()
     }
     (merged,) = component_files(conversions)
-    (folder / "merged.tflite").write_bytes(merged)
-    for key, content in conversions.items():
-        (folder / f"{key}.tflite").write_bytes(content)
-        (folder / f"{key}.chosen").write_bytes(merged)
+    merged.save(folder / "merged.tflite")
+    for key, model in conversions.items():
+        model.save(folder / f"{key}.tflite")
+        merged.save(folder / f"{key}.chosen")
         select_signature(folder / f"{key}.chosen", key)
 
 
@@ -82,6 +86,30 @@ def test_the_weights_are_there_once(folders):
         sizes = {path.stem: path.stat().st_size for path in folder.glob("*.tflite")}
         extra = sizes["merged"] - sizes["serving_default"]
         assert extra < 0.5 * sizes["serving_default"]  # Operators and names of a tiny network.
+
+
+def test_files_are_merged_split_and_written_tensor_by_tensor(latent_diffusion, tmp_path):
+    """At most the tensor before is in memory when one is read."""
+    reads = []
+
+    def watched(value):
+        def read():
+            assert sum(array() is not None for array in reads) <= 1
+            array = value.read().copy()
+            reads.append(weakref.ref(array))
+            return array
+
+        return LazyTensor(value.shape, value.dtype, read)
+
+    models = {}
+    for key, shape in SHAPES.items():
+        model = convert(unet_graph(latent_diffusion.unet, latent=shape, tokens=12), "fp16")
+        data = {number: watched(value) for number, value in model.data.items()}
+        models[key] = ConvertedModel(key, model.model, data)
+    for i, part in enumerate(component_files(models, chunks=2)):
+        part.save(tmp_path / f"{i}.tflite")
+    announced = sum(len(model.data) for model in models.values())
+    assert announced < len(reads) < 2 * announced  # To be compared, and once to be written.
 
 
 def check_against_keras(unet, shapes, folder):

@@ -109,7 +109,7 @@ def test_progress_is_shown_on_a_terminal(tiny_bundle, tmp_path):
             ["--prompt=a", "--size=8x16"],
             "draws pictures of 16x16 pixels (height x width), not 8x16",
         ),
-        (["--prompt=a", "--size=8x"], "The size is '8x'; it must be HEIGHTxWIDTH in pixels"),
+        (["--prompt=a", "--size=8x"], "The size is '8x'; it must be HEIGHTxWIDTH, as 512x768"),
         (["--prompt=a", "--strength=0.5"], "strength is given without an image"),
         (["--prompt=a", f"--image={ROOT}/README.md"], "Cannot read the picture"),
         (["--prompt=a", f"--image={ROOT}/docs/images/demo.png"], "This bundle has no encoder"),

@@ -28,7 +28,7 @@ def test_height_comes_first():
 
 @pytest.mark.parametrize("text", ["", "512x", "x512", "0x8", "8x-8", "8 x 8", "512x768x3", "ax8"])
 def test_what_is_no_size(text):
-    with pytest.raises(RequestError, match="it must be HEIGHTxWIDTH in pixels, as 512x768"):
+    with pytest.raises(RequestError, match="it must be HEIGHTxWIDTH, as 512x768, or one"):
         parse_size(text)
 
 

@@ -237,13 +237,8 @@ class _Writer:
         paths = [self._folder / f"{name}.tflite"]
         if chunks > 1:
             paths = [self._folder / f"{name}.{i}.tflite" for i in range(chunks)]
-        if len(models) == chunks == 1:  # Tensor by tensor, without the whole in memory.
-            (model,) = models.values()
-            model.save(paths[0])
-        else:
-            whole = {key: model.to_bytes() for key, model in models.items()}
-            for path, content in zip(paths, component_files(whole, chunks=chunks), strict=True):
-                path.write_bytes(content)
+        for path, model in zip(paths, component_files(models, chunks=chunks), strict=True):
+            model.save(path)
         return [Chunk(path.name, _sha256(path), path.stat().st_size) for path in paths]
 
     def _load(self, name: str, files: Sequence[Chunk], variant: Variant) -> AnyNetwork:

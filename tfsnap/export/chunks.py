@@ -7,7 +7,7 @@ is a cut in time. What is made before it and read behind it passes from chunk to
 import copy
 from collections.abc import Iterable, Sequence
 
-from tfsnap.export.packing import data_of
+from tfsnap.export.flatbuffer import ConvertedModel
 from tfsnap.export.schema import schema
 from tfsnap.export.tflite_graph import ABSENT
 
@@ -16,11 +16,11 @@ _SLACK = (
 )
 
 
-def split(model: schema.ModelT, count: int) -> list[schema.ModelT]:
+def split(model: ConvertedModel, count: int) -> list[ConvertedModel]:
     """Splits a network in chunks with about equal bytes of weights.
 
     Args:
-      model: a network of one subgraph and one signature; its objects become the chunks'.
+      model: a network of one subgraph and one signature; it stays as it is.
       count: number of chunks.
 
     Returns:
@@ -48,16 +48,16 @@ class _Graph:
       steps: the other operators, in the order in which they run.
     """
 
-    def __init__(self, model: schema.ModelT):
-        self._model = model
-        (self._graph,) = model.subgraphs
-        (self._signature,) = model.signatureDefs
-        buffers = model.buffers
+    def __init__(self, whole: ConvertedModel):
+        self._whole = whole
+        (self._graph,) = whole.model.subgraphs
+        (self._signature,) = whole.model.signatureDefs
         self._sizes = {
-            index: data_of(buffers[tensor.buffer]).size
+            index: whole.data[tensor.buffer].bytes
             for index, tensor in enumerate(self._graph.tensors)
+            if tensor.buffer in whole.data
         }
-        known = {index for index, size in self._sizes.items() if size}
+        known = {*self._sizes}
         self._folded: dict[int, schema.OperatorT] = {}  # By what they make.
         self.steps: list[schema.OperatorT] = []
         for op in self._graph.operators:
@@ -89,7 +89,7 @@ class _Graph:
             index for index, i in self._made.items() if i < cut <= self._last_read.get(index, -1)
         ]
 
-    def chunk(self, start: int, stop: int) -> schema.ModelT:
+    def chunk(self, start: int, stop: int) -> ConvertedModel:
         """The network of some of the steps."""
         steps = self.steps[start:stop]
         read = set().union(*(_present(op.inputs) for op in steps))
@@ -106,7 +106,7 @@ class _Graph:
         """The constants that steps read, through folded operators too."""
         steps = [*steps, *self._makers(steps)]
         read = {index for op in steps for index in _present(op.inputs)}
-        return [index for index in sorted(read) if self._sizes[index]]
+        return sorted(read & self._sizes.keys())
 
     def _makers(self, steps: Iterable[schema.OperatorT]) -> list[schema.OperatorT]:
         """The folded operators that steps depend on, in the order in which they run."""
@@ -125,14 +125,14 @@ class _Graph:
         *,
         inputs: Sequence[int],
         outputs: Sequence[int],
-    ) -> schema.ModelT:
-        model = schema.ModelT(version=self._model.version, description=self._model.description)
+    ) -> ConvertedModel:
+        whole = self._whole.model
+        model = schema.ModelT(version=whole.version, description=whole.description)
         places = {old: new for new, old in enumerate(used)} | {ABSENT: ABSENT}
         codes = {old: new for new, old in enumerate(sorted({op.opcodeIndex for op in operators}))}
-        model.operatorCodes = [self._model.operatorCodes[code] for code in codes]
+        model.operatorCodes = [whole.operatorCodes[code] for code in codes]
         tensors = [copy.copy(self._graph.tensors[index]) for index in used]
         buffers = {old: new for new, old in enumerate(sorted({0, *(t.buffer for t in tensors)}))}
-        model.buffers = [self._model.buffers[buffer] for buffer in buffers]
         for tensor in tensors:
             tensor.buffer = buffers[tensor.buffer]
         packed = [copy.copy(op) for op in operators]
@@ -150,7 +150,8 @@ class _Graph:
             )
         ]
         model.signatureDefs = [self._signature_of(inputs, outputs, places)]
-        return model
+        data = {new: self._whole.data[old] for old, new in buffers.items() if old}
+        return ConvertedModel(f"a chunk of {self._whole.name}", model, data)
 
     def _signature_of(
         self, inputs: Sequence[int], outputs: Sequence[int], places: dict[int, int]

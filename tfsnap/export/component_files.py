@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 
 from tfsnap.export.chunks import split
-from tfsnap.export.packing import pack, unpack
+from tfsnap.export.flatbuffer import ConvertedModel
 from tfsnap.export.shared_weights import merge
 
 
-def component_files(conversions: Mapping[str, bytes], *, chunks: int = 1) -> list[bytes]:
-    """Returns the contents of a component's files, in the order in which they run.
+def component_files(
+    conversions: Mapping[str, ConvertedModel], *, chunks: int = 1
+) -> list[ConvertedModel]:
+    """Returns a component's files, to be written in the order in which they run.
 
     Args:
-      conversions: flatbuffers by signature, the default first; the weights are there once.
+      conversions: models by signature, the default first; the weights are there once.
       chunks: number of files. Each has every signature.
 
     Raises:
@@ -19,5 +21,5 @@ def component_files(conversions: Mapping[str, bytes], *, chunks: int = 1) -> lis
     """
     if len(conversions) == chunks == 1:
         return list(conversions.values())
-    parts = {key: split(unpack(content), chunks) for key, content in conversions.items()}
-    return [pack(merge({key: part[i] for key, part in parts.items()})) for i in range(chunks)]
+    parts = {key: split(model, chunks) for key, model in conversions.items()}
+    return [merge({key: part[i] for key, part in parts.items()}) for i in range(chunks)]

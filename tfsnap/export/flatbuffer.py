@@ -1,7 +1,7 @@
 """Writes a TFLite flatbuffer tensor by tensor, so that it is never in memory as a whole."""
 
+import functools
 import io
-import math
 import os
 import struct
 from collections.abc import Mapping
@@ -23,58 +23,68 @@ class ConvertedModel:
 
     Args:
       name: of the model, for messages.
-      model: the schema's object, its buffers empty.
-      data: what the buffers will hold, by number.
+      model: the schema's object but for its buffers.
+      data: what the buffers hold, by number; there is none for the buffer 0.
 
-    Raises:
-      ValueError: it would be larger than a flatbuffer can be.
+    Attributes:
+      name: of the model.
+      model: the schema's object.
+      data: what the buffers hold.
     """
 
     def __init__(self, name: str, model: schema.ModelT, data: Mapping[int, LazyTensor]):
-        for number in data:
-            model.buffers[number].data = np.zeros(1, np.uint8)  # Replaced by what follows.
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
-        self._header = bytearray(builder.Output())
-        self._data = dict(data)
-        self._places = self._place()
-        self.bytes = max([len(self._header), *(end for _, end in self._places.values())])
-        if self.bytes > LIMIT:
-            raise ValueError(
-                f"{name} takes {self.bytes / 1e9:.2f} GB and a TFLite file ends at 2.15 GB: store "
-                "its weights as int8, or use a smaller network"
-            )
-        self._point()
+        self.name = name
+        self.model = model
+        self.data = dict(data)
 
-    def _place(self) -> dict[int, tuple[int, int]]:
-        """Where the data of each buffer begins and ends in the file, behind the header."""
-        places, end = {}, len(self._header)
-        for number, value in self._data.items():
+    @property
+    def bytes(self) -> int:
+        """Size of the file.
+
+        Raises:
+          ValueError: it would be larger than a flatbuffer can be.
+        """
+        header, places = self._layout
+        return max([len(header), *(end for _, end in places.values())])
+
+    @functools.cached_property
+    def _layout(self) -> tuple[bytearray, dict[int, tuple[int, int]]]:
+        """The file without the data of the buffers, and where those begin and end behind it."""
+        some = np.zeros(1, np.uint8)  # Replaced by what follows.
+        self.model.buffers = [
+            schema.BufferT(data=some if number in self.data else None)
+            for number in range(1 + max(self.data, default=0))
+        ]
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self.model.Pack(builder), FILE_IDENTIFIER)
+        header = bytearray(builder.Output())
+        places, end = {}, len(header)
+        for number, value in self.data.items():
             # Four bytes of length, then the data.
             start = -(-(end + 4) // _ALIGNMENT) * _ALIGNMENT
-            end = start + value.dtype.itemsize * math.prod(value.shape)
+            end = start + value.bytes
             places[number] = (start, end)
-        return places
-
-    def _point(self) -> None:
-        """Lets the tables of the buffers, in the header, point at their data."""
-        model = schema.Model.GetRootAs(self._header, 0)
-        for number, (start, _) in self._places.items():
-            table = model.Buffers(number)._tab
-            field = table.Pos + table.Offset(_DATA_FIELD)
-            struct.pack_into("<I", self._header, field, start - 4 - field)
+        if end > LIMIT:
+            raise ValueError(
+                f"{self.name} takes {end / 1e9:.2f} GB and a TFLite file ends at 2.15 GB: store "
+                "its weights as int8, split a UNet with --chunks, or use a smaller network"
+            )
+        _point(header, places)
+        return header, places
 
     def write(self, file: BinaryIO) -> None:
         """Writes the model to a file that is open, at its beginning.
 
         Raises:
           OSError: there is no space left.
+          ValueError: it would be larger than a flatbuffer can be.
         """
-        file.write(self._header)
-        for number, (start, end) in self._places.items():
+        header, places = self._layout
+        file.write(header)
+        for number, (start, end) in places.items():
             file.write(b"\0" * (start - 4 - file.tell()))
             file.write(struct.pack("<I", end - start))
-            value = self._data[number]
+            value = self.data[number]
             array = np.ascontiguousarray(value.read(), value.dtype)
             if array.nbytes != end - start:
                 raise ValueError(f"a weight is {array.shape}, announced as {value.shape}")
@@ -90,3 +100,12 @@ class ConvertedModel:
         file = io.BytesIO()
         self.write(file)
         return file.getvalue()
+
+
+def _point(header: bytearray, places: Mapping[int, tuple[int, int]]) -> None:
+    """Lets the tables of the buffers, in the header, point at their data."""
+    model = schema.Model.GetRootAs(header, 0)
+    for number, (start, _) in places.items():
+        table = model.Buffers(number)._tab
+        field = table.Pos + table.Offset(_DATA_FIELD)
+        struct.pack_into("<I", header, field, start - 4 - field)

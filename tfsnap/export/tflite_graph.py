@@ -196,19 +196,18 @@ class TFLiteGraph:
     def packed(self) -> tuple[schema.ModelT, dict[int, LazyTensor]]:
         """Returns the model without what no operator needs, and the data of its buffers by number.
 
-        The buffers themselves are left empty.
+        The buffers themselves are left out.
         """
         places = self._number_tensors()
         model, graph = self._model, self._graph
-        model.buffers = [schema.BufferT()]
         data = {}
         for index in places:
             tensor = self._tensors[index]
-            tensor.buffer = 0
+            tensor.buffer = 0  # The empty buffer, of everything that is no constant.
             if index in self.constants:
-                tensor.buffer = len(model.buffers)
+                tensor.buffer = len(data) + 1
                 data[tensor.buffer] = self.constants[index]
-                model.buffers.append(schema.BufferT())
+        model.buffers = None
         graph.tensors = [self._tensors[index] for index in places]
         graph.inputs = [places[index] for index in graph.inputs]
         graph.outputs = [places[index] for index in self.outputs]

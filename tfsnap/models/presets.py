@@ -89,19 +89,6 @@ def find_autoencoder(name: str) -> AutoencoderConfig:
     return _find(name, AutoencoderConfig, AUTOENCODERS)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width, from text such as "64x48".
-
-    Raises:
-      ValueError: it is of another form.
-    """
-    try:
-        height, width = map(int, text.split("x"))
-    except ValueError as error:
-        raise ValueError(f"{text!r} is no height and width; it must be like 64x48") from error
-    return height, width
-
-
 def _find(name: str, kind: type[C], presets: Mapping[str, C]) -> C:
     if name in presets:
         return presets[name]

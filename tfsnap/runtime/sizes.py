@@ -56,7 +56,9 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     found = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text)
     if found is None:
-        raise RequestError(f"The size is {text!r}; it must be HEIGHTxWIDTH in pixels, as 512x768")
+        raise RequestError(
+            f"The size is {text!r}; it must be HEIGHTxWIDTH, as 512x768, or one number for a square"
+        )
     return int(found[1]), int(found[2] or found[1])
 
 

@@ -43,6 +43,11 @@ class LazyTensor:
     dtype: np.dtype
     read: Callable[[], np.ndarray]
 
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory once it is read."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
     def map(self, shape: tuple[int, ...], change: Callable[[np.ndarray], np.ndarray]) -> Self:
         """Returns a tensor of the given shape, `change` of this one."""
         return LazyTensor(tuple(shape), self.dtype, lambda: change(self.read()))
@@ -187,13 +192,12 @@ def write_safetensors(
 def _encoded_header(tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str]) -> bytes:
     header, offset = {"__metadata__": dict(metadata)}, 0
     for name, tensor in tensors.items():
-        size = tensor.dtype.itemsize * math.prod(tensor.shape)
         header[name] = {
             "dtype": _NAMES[tensor.dtype],
             "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + size],
+            "data_offsets": [offset, offset + tensor.bytes],
         }
-        offset += size
+        offset += tensor.bytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # So that the tensors start aligned.
     return len(text).to_bytes(8, "little") + text

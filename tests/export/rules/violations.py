@@ -140,6 +140,10 @@ GPU = [
         "strided-slice-reverse", "gpu", "STRIDED_SLICE", lambda a: a[:, ::-1] * 2.0, (ROWS,),
     ),
     Violation(
+        "wide-split", "gpu", "SPLIT",
+        lambda a: tf.multiply(*tf.split(a, 2, axis=-1)), ((1, 16, 5120),),
+    ),
+    Violation(
         "batch-matmul-broadcast", "gpu", "BATCH_MATMUL",
         tf.matmul, ((1, 4, 8, 8), (1, 1, 8, 8)),
     ),

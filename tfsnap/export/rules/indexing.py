@@ -14,6 +14,8 @@ from tfsnap.export.rules.rule import (
     each_of,
 )
 
+_SPLIT_CHANNELS = 2_560  # 5,120 were refused, of any number of rows; 2,560 were not.
+
 
 def _indices(operator: Operator) -> str | None:
     indices = operator.inputs[1]
@@ -36,6 +38,12 @@ def _masks(operator: Operator) -> str | None:
 def _reverse(operator: Operator) -> str | None:
     strides = operator.inputs[3].values
     return f"strides {list(strides)}" if strides and min(strides) < 0 else None
+
+
+def _wide_split(operator: Operator) -> str | None:
+    axis, whole = operator.inputs[0].values, operator.inputs[1].shape
+    along_channels = axis and axis[0] % len(whole) == len(whole) - 1
+    return f"{whole[-1]} channels" if along_channels and whole[-1] > _SPLIT_CHANNELS else None
 
 
 def _steps(operator: Operator) -> str | None:
@@ -89,6 +97,14 @@ RULES = (
         (GPU, GPU_CLASSIC),
         Effect.REJECTED,
         each_of(["STRIDED_SLICE"], _reverse),
+    ),
+    Rule(
+        "wide-split",
+        "The GPU accelerator writes out a SPLIT along the channels, channel by channel, and "
+        "thousands of them are more than a compiler takes: use STRIDED_SLICE.",
+        (GPU,),
+        Effect.REJECTED,
+        each_of(["SPLIT"], _wide_split),
     ),
     Rule(
         "strided-slice-step",
