@@ -1,0 +1,78 @@
+"""KerasCV's UNet of Stable Diffusion v1.5 as TFLite: the graph that `tf.lite` makes of it.
+
+    benchmarks/keras_cv_unet.py --folder=/tmp/pictures
+
+TensorFlow's own converter takes 366 s and 21.7 GB for this network in int8, and is killed for
+float16 on a machine of 24 GB. So its graph goes through this project's exporter, which does what
+the converter does: same operators, same int8 weights (`tests/export/test_against_stock.py`). What
+it does beyond is left out: operators keep the converter's order. int8 fully-connected layers have
+one scale and not one per channel; XNNPACK runs both with the same kernel. The weights are random.
+"""
+
+import importlib
+import pathlib
+import sys
+
+# Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+importlib.import_module("tfsnap")  # Chooses Keras 2, before KerasCV is imported.
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from keras_cv.src.models.stable_diffusion.diffusion_model import DiffusionModel
+
+from tfsnap.export import converter
+from tfsnap.export.graphs import Graph
+from tfsnap.models.weightless import build_weightless
+from tfsnap.weights.lazy import LazyTensor
+from tfsnap.weights.store import addressed
+
+_FOLDER = flags.DEFINE_string("folder", None, "Where unet-keras_cv-*.tflite go.", required=True)
+_PRECISIONS = flags.DEFINE_multi_enum("precision", ["fp16", "int8"], converter.PRECISIONS, "")
+_INPUTS = {"latent": [1, 64, 64, 4], "time_features": [1, 320], "context": [1, 77, 768]}
+
+
+def random_tensor(seed: int, shape: tuple[int, ...]) -> LazyTensor:
+    """Random values of a size that lets activations keep theirs."""
+    spread = 0.02 if len(shape) < 2 else float(np.prod(shape[:-1])) ** -0.5
+
+    def read() -> np.ndarray:
+        values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        return (values * spread).astype(np.float32)
+
+    return LazyTensor(shape, np.dtype(np.float32), read)
+
+
+def graph() -> Graph:
+    """One evaluation, as `tfsnap.export.graphs.unet_graph` has ours."""
+    model = build_weightless(lambda: DiffusionModel(512, 512, 77, None, False))
+    for number, variable in enumerate(model.variables):
+        variable._handle_name = f"weight.{number}/value:0"  # Names of KerasCV's are not unique.
+    names = addressed(model.variables)
+    values = {
+        key: random_tensor(seed, tuple(variable.shape))
+        for seed, (key, variable) in enumerate(names.items())
+    }
+
+    def predict(
+        latent: tf.Tensor, time_features: tf.Tensor, context: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        return {"prediction": model([latent, time_features, context])}
+
+    specs = {name: tf.TensorSpec(shape, name=name) for name, shape in _INPUTS.items()}
+    return Graph("unet", tf.function(predict), specs, list(names.values()), values)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    converter.schedule = lambda graph: None
+    for precision in _PRECISIONS.value:
+        file = pathlib.Path(_FOLDER.value, f"unet-keras_cv-{precision}.tflite")
+        converter.convert(graph(), precision).save(file)
+        print(file)
+
+
+if __name__ == "__main__":
+    app.run(main)
