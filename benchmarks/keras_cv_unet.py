@@ -9,13 +9,13 @@ it does beyond is left out: operators keep the converter's order. int8 fully-con
 one scale and not one per channel; XNNPACK runs both with the same kernel. The weights are random.
 """
 
-import importlib
+import os
 import pathlib
 import sys
 
 # Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-importlib.import_module("tfsnap")  # Chooses Keras 2, before KerasCV is imported.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"  # KerasCV is imported before tfsnap sets it.
 
 import numpy as np
 import tensorflow as tf

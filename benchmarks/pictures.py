@@ -1,0 +1,203 @@
+"""Milliseconds of networks of Stable Diffusion's size, and of pictures made with them.
+
+    benchmarks/converting.py --folder=/tmp/pictures  # Makes the networks; see there for fewer.
+    benchmarks/keras_cv_unet.py --folder=/tmp/pictures
+    benchmarks/openvino_unet.py --folder=/tmp/pictures
+    benchmarks/pictures.py --folder=/tmp/pictures --rounds=3
+
+Every network has its turn in every round, in a process of its own: loaded, run once and then
+`--runs` times on random inputs. What is missing from the folder is left out. PyTorch's UNet is that
+of diffusers. Pictures are sums: the text encoder for each context, the UNet for each context and
+step, the decoder. `--picture=snapfusion-int8` runs one for real, with guidance, to check the sum.
+Prints Markdown tables. Linux only, for the peak memory.
+"""
+
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+# Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from absl import app, flags
+
+from tfsnap.bench.device import describe_device, peak_memory_mb
+from tfsnap.runtime.interpreter import Network, load
+
+_PRECISIONS = ("int8", "fp16")
+_UNETS = ("keras_cv", "sd15", "snapfusion", "snapfusion_848m")
+_PARTS = ("text_encoder", "decoder-sd15", "decoder-snapfusion")
+TFLITE = [
+    *(f"unet-{name}-{precision}" for precision in _PRECISIONS for name in _UNETS),
+    *(f"{name}-{precision}" for precision in _PRECISIONS for name in _PARTS),
+]
+OTHERS = ["torch-float32", "torch-bfloat16", "openvino-f32", "openvino-bf16"]
+Run = Callable[[], object]
+
+_FOLDER = flags.DEFINE_string("folder", None, "Where the networks are.", required=True)
+_NETWORKS = flags.DEFINE_multi_string("network", [*TFLITE, *OTHERS], "Repeatable.")
+_THREADS = flags.DEFINE_integer("threads", 2, "Threads of every network.", 1)
+_RUNS = flags.DEFINE_integer("runs", 2, "Measured runs in a turn.", 1)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each network has its turn.", 1)
+_STEPS = flags.DEFINE_integer("steps", 8, "Of the picture that is run for real.", 1)
+_PICTURES = flags.DEFINE_multi_string("picture", [], "Such as sd15-int8. Repeatable.")
+_STAGE = flags.DEFINE_enum("stage", None, ["network", "picture"], "Internal: what a process does.")
+
+
+def random_inputs(network: Network) -> dict[str, np.ndarray]:
+    """Inputs of a network, tokens or floats."""
+    rng = np.random.default_rng(0)
+    return {
+        tensor.name: rng.integers(0, 49408, tensor.shape).astype(np.int32)
+        if tensor.dtype == "int32"
+        else rng.standard_normal(tensor.shape, dtype=np.float32)
+        for tensor in network.inputs
+    }
+
+
+def tflite(name: str) -> Network:
+    """A network of the folder."""
+    file = pathlib.Path(_FOLDER.value, f"{name}.tflite")
+    return load(file, name=name, threads=_THREADS.value)
+
+
+def tflite_run(name: str) -> Run:
+    network = tflite(name)
+    network.set(**random_inputs(network))
+    return network.invoke
+
+
+def torch_run(dtype: str) -> Run:
+    """diffusers' UNet in PyTorch."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    torch.set_num_threads(_THREADS.value)
+    torch.set_grad_enabled(False)
+    kind = getattr(torch, dtype)
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval().to(kind)
+    latent, context = torch.randn(1, 4, 64, 64, dtype=kind), torch.randn(1, 77, 768, dtype=kind)
+    return lambda: unet(latent, torch.tensor(1.0), context)
+
+
+def openvino_run(precision: str) -> Run:
+    """The same in OpenVINO."""
+    import openvino
+
+    options = {"INFERENCE_NUM_THREADS": _THREADS.value, "INFERENCE_PRECISION_HINT": precision}
+    file = pathlib.Path(_FOLDER.value, "openvino-unet.xml")
+    compiled = openvino.Core().compile_model(file, "CPU", options)
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal(x.shape, dtype=np.float32) for x in compiled.inputs]
+    request = compiled.create_infer_request()
+    return lambda: request.infer(inputs)
+
+
+def timed(run: Callable[[], object]) -> tuple[object, float]:
+    start = time.perf_counter()
+    result = run()
+    return result, 1000 * (time.perf_counter() - start)
+
+
+def measure_network(name: str) -> dict[str, object]:
+    """One turn of a network."""
+    kind, _, rest = name.partition("-")
+    loaders = {"torch": torch_run, "openvino": openvino_run}
+    load_it = (lambda: loaders[kind](rest)) if kind in loaders else lambda: tflite_run(name)
+    run, load_ms = timed(load_it)
+    _, first_ms = timed(run)
+    return {"load": load_ms, "first": first_ms, "ms": [timed(run)[1] for _ in range(_RUNS.value)]}
+
+
+def measure_picture(name: str) -> dict[str, object]:
+    """Text, steps with guidance and the decoder, with all networks loaded, after a first run."""
+    preset, _, precision = name.rpartition("-")
+    decoder = "snapfusion" if preset.startswith("snapfusion") else "sd15"
+    names = ("text_encoder", f"unet-{preset}", f"decoder-{decoder}")
+    runs = [tflite_run(f"{network}-{precision}") for network in names]
+    for run in runs:
+        run()
+    text, unet, decode = runs
+    plan = [text] * 2 + [unet] * (2 * _STEPS.value) + [decode]
+    return {"ms": timed(lambda: [run() for run in plan])[1]}
+
+
+def apart(stage: str, name: str) -> dict:
+    """Runs a stage in a process of its own and returns what it says."""
+    told = ("folder", "threads", "runs", "steps")
+    command = [sys.executable, __file__, f"--stage={stage}", f"--network={name}"]
+    command += [f"--{flag}={flags.FLAGS[flag].value}" for flag in told]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"pictures: {name} failed: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def is_there(name: str) -> bool:
+    kind = name.partition("-")[0]
+    files = {"torch": ".", "openvino": "openvino-unet.xml"}
+    return pathlib.Path(_FOLDER.value, files.get(kind, f"{name}.tflite")).exists()
+
+
+def print_networks(found: dict[str, list[dict]]) -> dict[str, float]:
+    """The table of single runs; returns their medians."""
+    print("| network | ms | lowest, highest | load, ms | first, ms | peak, MB |")
+    print("|---|---|---|---|---|---|")
+    medians = {}
+    for name, turns in found.items():
+        ms = [run for turn in turns for run in turn["ms"]]
+        medians[name] = statistics.median(ms)
+        middle = [statistics.median(t[key] for t in turns) for key in ("load", "first", "peak")]
+        print(
+            f"| {name} | {medians[name]:,.0f} | {min(ms):,.0f}, {max(ms):,.0f} | "
+            + " | ".join(f"{value:,.0f}" for value in middle)
+            + " |"
+        )
+    return medians
+
+
+def print_pictures(ms: dict[str, float]) -> None:
+    """The table of sums, where all parts were measured."""
+    print("\n| UNet, decoder | precision | steps, evaluations | s a picture |\n|---|---|---|---|")
+    for precision in _PRECISIONS:
+        for unet in _UNETS:
+            decoder = "snapfusion" if unet.startswith("snapfusion") else "sd15"
+            names = ("text_encoder", f"unet-{unet}", f"decoder-{decoder}")
+            parts = [ms.get(f"{name}-{precision}") for name in names]
+            if None in parts:
+                continue
+            for steps, contexts in ((50, 2), (8, 2), (8, 1)):
+                seconds = (contexts * (parts[0] + steps * parts[1]) + parts[2]) / 1000
+                count = f"{steps}, {steps * contexts}"
+                print(f"| {unet}, {decoder} | {precision} | {count} | {seconds:.2f} |")
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    if _STAGE.value:
+        (name,) = _NETWORKS.value
+        stage = {"network": measure_network, "picture": measure_picture}[_STAGE.value]
+        print(json.dumps({**stage(name), "peak": peak_memory_mb()}))
+        return
+    names = [name for name in _NETWORKS.value if is_there(name)]
+    found: dict[str, list[dict]] = {name: [] for name in names}
+    for number in range(_ROUNDS.value):
+        for name in names if number % 2 == 0 else reversed(names):
+            found[name].append(apart("network", name))
+            print(name, found[name][-1], file=sys.stderr, flush=True)
+    print(f"{describe_device()}; {_THREADS.value} threads, {_ROUNDS.value} rounds\n")
+    print_pictures(print_networks(found))
+    for name in _PICTURES.value:
+        turn = apart("picture", name)
+        seconds, evaluations = turn["ms"] / 1000, 2 * _STEPS.value
+        print(f"\n{name}, run: {evaluations} evaluations, {seconds:.2f} s, {turn['peak']:.0f} MB")
+
+
+if __name__ == "__main__":
+    app.run(main)
