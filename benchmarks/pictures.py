@@ -6,7 +6,8 @@
     benchmarks/pictures.py --folder=/tmp/pictures --rounds=3
 
 Every network has its turn in every round, in a process of its own: loaded, run once and then
-`--runs` times on random inputs. What is missing from the folder is left out. PyTorch's UNet is that
+`--runs` times on random inputs. The processor's time, divided by the threads, is what the clock
+would show if nothing else ran. What is missing from the folder is left out. PyTorch's UNet is that
 of diffusers. Pictures are sums: the text encoder for each context, the UNet for each context and
 step, the decoder. `--picture=snapfusion-int8` runs one for real, with guidance, to check the sum.
 Prints Markdown tables. Linux only, for the peak memory.
@@ -99,9 +100,17 @@ def openvino_run(precision: str) -> Run:
 
 
 def timed(run: Callable[[], object]) -> tuple[object, float]:
+    """What something returns, and its milliseconds."""
     start = time.perf_counter()
     result = run()
     return result, 1000 * (time.perf_counter() - start)
+
+
+def cpu_timed(run: Run) -> tuple[float, float]:
+    """Milliseconds of a run on the clock, and of the processor for each thread."""
+    before = time.process_time()
+    _, ms = timed(run)
+    return ms, 1000 * (time.process_time() - before) / _THREADS.value
 
 
 def measure_network(name: str) -> dict[str, object]:
@@ -111,7 +120,8 @@ def measure_network(name: str) -> dict[str, object]:
     load_it = (lambda: loaders[kind](rest)) if kind in loaders else lambda: tflite_run(name)
     run, load_ms = timed(load_it)
     _, first_ms = timed(run)
-    return {"load": load_ms, "first": first_ms, "ms": [timed(run)[1] for _ in range(_RUNS.value)]}
+    ms, cpu = zip(*(cpu_timed(run) for _ in range(_RUNS.value)), strict=True)
+    return {"load": load_ms, "first": first_ms, "ms": ms, "cpu": cpu}
 
 
 def measure_picture(name: str) -> dict[str, object]:
@@ -146,13 +156,14 @@ def is_there(name: str) -> bool:
 
 def print_networks(found: dict[str, list[dict]]) -> dict[str, float]:
     """The table of single runs; returns their medians."""
-    print("| network | ms | lowest, highest | load, ms | first, ms | peak, MB |")
-    print("|---|---|---|---|---|---|")
+    print("| network | ms | lowest, highest | CPU ms | load, ms | first, ms | peak, MB |")
+    print("|---|---|---|---|---|---|---|")
     medians = {}
     for name, turns in found.items():
-        ms = [run for turn in turns for run in turn["ms"]]
+        ms, cpu = ([run for turn in turns for run in turn[key]] for key in ("ms", "cpu"))
         medians[name] = statistics.median(ms)
-        middle = [statistics.median(t[key] for t in turns) for key in ("load", "first", "peak")]
+        middle = [statistics.median(cpu)]
+        middle += [statistics.median(t[key] for t in turns) for key in ("load", "first", "peak")]
         print(
             f"| {name} | {medians[name]:,.0f} | {min(ms):,.0f}, {max(ms):,.0f} | "
             + " | ".join(f"{value:,.0f}" for value in middle)
