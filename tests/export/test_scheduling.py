@@ -18,7 +18,7 @@ PLACES, HEADS, PARTS = 48, 2, 6
 
 @pytest.fixture(scope="module")
 def graph():
-    """An attention that takes its heads, and the queries of each, in parts."""
+    """An attention that takes its queries in parts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention, "MOST_SCORES", HEADS * PLACES * PLACES // PARTS)
         keras.utils.set_random_seed(0)

@@ -1,5 +1,6 @@
 """Multi-head attention and the spatial transformer of latent diffusion."""
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -16,11 +17,9 @@ class Attention(keras.layers.Layer):
     """Multi-head scaled dot-product attention.
 
     Heads are an axis of their own, never folded into the batch: both matrix products are then
-    rank-4 BATCH_MATMULs of two run-time inputs, which GPU delegates take. Where an example has more
-    than `MOST_SCORES` scores, heads are taken in parts, and so are the queries of a head that has
-    more by itself: the same numbers in less memory, as long as a runtime evaluates part after part.
-    Parts of heads come first because a runtime arranges the keys and values of a product anew for
-    each.
+    rank-4 BATCH_MATMULs of two run-time inputs, which GPU delegates take. Queries are taken in
+    parts where an example has more than `MOST_SCORES` scores: the same numbers in less memory, as
+    long as a runtime evaluates part after part.
 
     Args:
       width: width of queries, keys, values and output.
@@ -53,11 +52,13 @@ class Attention(keras.layers.Layer):
         x = tf.reshape(x, [-1, x.shape[1], self.heads, self.width // self.heads])  # [B, N, H, D]
         return tf.transpose(x, [0, 2, 1, 3])  # [B, H, N, D]
 
-    def _parts(self, queries: int, keys: int) -> tuple[int, int]:
-        """In how many equal parts heads, and queries of such a part, are taken."""
-        scores = queries * keys
-        parts = _least_divisor(self.heads, self.heads * scores / MOST_SCORES)
-        return parts, _least_divisor(queries, self.heads // parts * scores / MOST_SCORES)
+    def _parts(self, q: tf.Tensor, k: tf.Tensor, mask: tf.Tensor | None) -> int:
+        """In how many equal parts queries are taken, so that scores stay few; all with a mask."""
+        queries, keys = q.shape[2], k.shape[2]
+        least = math.ceil(self.heads * queries * keys / MOST_SCORES)
+        if mask is not None:
+            return 1
+        return next(parts for parts in range(least, queries + 1) if queries % parts == 0)
 
     def call(
         self, x: tf.Tensor, *, context: tf.Tensor | None = None, mask: tf.Tensor | None = None
@@ -67,10 +68,12 @@ class Attention(keras.layers.Layer):
         # Queries are scaled before the product so that no score passes fp16's 65,504.
         q = self._split(self.query(x) * (self.width // self.heads) ** -0.5)
         k, v = self._split(self.key(source)), self._split(self.value(source))
-        if mask is None:
-            mixed = _attend_in_parts(q, k, v, self._parts(q.shape[2], k.shape[2]))
+        parts = self._parts(q, k, mask)
+        if parts == 1:
+            mixed = _attend(q, k, v, mask)
         else:
-            mixed = _attend(q, k, v, mask)  # [B, H, N, D]
+            each = [_attend(part, k, v, mask) for part in tf.split(q, parts, axis=2)]
+            mixed = tf.concat(each, axis=2)  # [B, H, N, D]
         mixed = tf.transpose(mixed, [0, 2, 1, 3])  # [B, N, H, D]
         return self.out(tf.reshape(mixed, [-1, x.shape[1], self.width]))  # [B, N, C]
 
@@ -80,23 +83,7 @@ class Attention(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-def _least_divisor(number: int, least: float) -> int:
-    """The least divisor of a number that is at least `least`; the number itself if none is."""
-    return next(d for d in range(1, number + 1) if number % d == 0 and (d >= least or d == number))
-
-
-def _attend_in_parts(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, parts: tuple[int, int]) -> tf.Tensor:
-    """softmax(q k^T) v, float [B, H, N, D], a part of the heads and of their queries at a time."""
-    heads, queries = parts
-    if heads > 1:
-        each = zip(*(tf.split(x, heads, axis=1) for x in (q, k, v)), strict=True)
-        return tf.concat([_attend_in_parts(*some, (1, queries)) for some in each], axis=1)
-    if queries > 1:
-        return tf.concat([_attend(some, k, v) for some in tf.split(q, queries, axis=2)], axis=2)
-    return _attend(q, k, v)
-
-
-def _attend(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+def _attend(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     """softmax(q k^T + mask) v, float [B, H, N, D]."""
     scores = tf.matmul(q, k, transpose_b=True)  # [B, H, N, M]
     if mask is not None:
