@@ -9,7 +9,6 @@ about 10 GB. Prints a Markdown table.
 """
 
 import json
-import math
 import pathlib
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import tensorflow as tf
 import tf_keras as keras
 from absl import app, flags, logging
 
+from benchmarks.random_tensors import random_tensor
 from tfsnap.config import ClipTextConfig
 from tfsnap.export.converter import PRECISIONS, convert
 from tfsnap.export.graphs import Graph, decoder_graph, encoder_graph, text_graph, unet_graph
@@ -115,19 +115,6 @@ def make_weights(name: str) -> dict[str, float]:
     about = {key: json.dumps(value) for key, value in describe(model).items()}
     write_safetensors(weights_of(name), tensors, about)
     return {}
-
-
-def random_tensor(seed: int, shape: tuple[int, ...], kind: str) -> LazyTensor:
-    """Kernels keep variances, scales are about 1."""
-    spread = 0.02 if len(shape) < 2 else math.prod(shape[:-1]) ** -0.5
-    if "embedding" in kind:
-        spread = 0.02
-
-    def read() -> np.ndarray:
-        values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32) * spread
-        return (values + (kind == "gamma")).astype(np.float32)
-
-    return LazyTensor(shape, np.dtype(np.float32), read)
 
 
 def inputs_of(graph: Graph) -> dict[str, np.ndarray]:

@@ -17,43 +17,28 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ["TF_USE_LEGACY_KERAS"] = "1"  # KerasCV is imported before tfsnap sets it.
 
-import numpy as np
 import tensorflow as tf
 from absl import app, flags
 from keras_cv.src.models.stable_diffusion.diffusion_model import DiffusionModel
 
+from benchmarks.random_tensors import random_tensor
 from tfsnap.export import converter
 from tfsnap.export.graphs import Graph
 from tfsnap.models.weightless import build_weightless
-from tfsnap.weights.lazy import LazyTensor
-from tfsnap.weights.store import addressed
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where unet-keras_cv-*.tflite go.", required=True)
 _PRECISIONS = flags.DEFINE_multi_enum("precision", ["fp16", "int8"], converter.PRECISIONS, "")
 _INPUTS = {"latent": [1, 64, 64, 4], "time_features": [1, 320], "context": [1, 77, 768]}
 
 
-def random_tensor(seed: int, shape: tuple[int, ...]) -> LazyTensor:
-    """Random values of a size that lets activations keep theirs."""
-    spread = 0.02 if len(shape) < 2 else float(np.prod(shape[:-1])) ** -0.5
-
-    def read() -> np.ndarray:
-        values = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-        return (values * spread).astype(np.float32)
-
-    return LazyTensor(shape, np.dtype(np.float32), read)
-
-
 def graph() -> Graph:
     """One evaluation, as `tfsnap.export.graphs.unet_graph` has ours."""
     model = build_weightless(lambda: DiffusionModel(512, 512, 77, None, False))
+    values = {}
     for number, variable in enumerate(model.variables):
-        variable._handle_name = f"weight.{number}/value:0"  # Names of KerasCV's are not unique.
-    names = addressed(model.variables)
-    values = {
-        key: random_tensor(seed, tuple(variable.shape))
-        for seed, (key, variable) in enumerate(names.items())
-    }
+        kind = variable.name.split(":")[0].rpartition("/")[2]
+        values[f"{number}.{kind}"] = random_tensor(number, tuple(variable.shape), kind)
+        variable._handle_name = f"{number}/{kind}:0"  # Names of KerasCV's layers are not unique.
 
     def predict(
         latent: tf.Tensor, time_features: tf.Tensor, context: tf.Tensor
@@ -61,7 +46,7 @@ def graph() -> Graph:
         return {"prediction": model([latent, time_features, context])}
 
     specs = {name: tf.TensorSpec(shape, name=name) for name, shape in _INPUTS.items()}
-    return Graph("unet", tf.function(predict), specs, list(names.values()), values)
+    return Graph("unet", tf.function(predict), specs, model.variables, values)
 
 
 def main(argv: list[str]) -> None:

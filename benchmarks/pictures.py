@@ -2,14 +2,14 @@
 
     benchmarks/converting.py --folder=/tmp/pictures  # Makes the networks; see there for fewer.
     benchmarks/keras_cv_unet.py --folder=/tmp/pictures
-    benchmarks/openvino_unet.py --folder=/tmp/pictures
     benchmarks/pictures.py --folder=/tmp/pictures --rounds=3
 
 Every network has its turn in every round, in a process of its own: loaded, run once and then
 `--runs` times on random inputs. The processor's time, divided by the threads, is what the clock
 would show if nothing else ran. What is missing from the folder is left out. PyTorch's UNet is that
 of diffusers. Pictures are sums: the text encoder for each context, the UNet for each context and
-step, the decoder. `--picture=snapfusion-int8` runs one for real, with guidance, to check the sum.
+step, the decoder. `--picture=snapfusion-int8` draws one for real, with guidance: does the sum hold,
+and what is the peak memory of it all? `--low_memory` and `--weight_cache` are those of the runtime.
 Prints Markdown tables. Linux only, for the peak memory.
 """
 
@@ -29,6 +29,8 @@ from absl import app, flags
 
 from tfsnap.bench.device import describe_device, peak_memory_mb
 from tfsnap.runtime.interpreter import Network, load
+from tfsnap.runtime.shelf import Shelf, ShelvedNetwork
+from tfsnap.runtime.weight_cache import CachedNetwork
 
 _PRECISIONS = ("int8", "fp16")
 _UNETS = ("keras_cv", "sd15", "snapfusion", "snapfusion_848m")
@@ -37,20 +39,22 @@ TFLITE = [
     *(f"unet-{name}-{precision}" for precision in _PRECISIONS for name in _UNETS),
     *(f"{name}-{precision}" for precision in _PRECISIONS for name in _PARTS),
 ]
-OTHERS = ["torch-float32", "torch-bfloat16", "openvino-f32", "openvino-bf16"]
+TORCH = ["torch-float32", "torch-bfloat16"]
 Run = Callable[[], object]
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where the networks are.", required=True)
-_NETWORKS = flags.DEFINE_multi_string("network", [*TFLITE, *OTHERS], "Repeatable.")
+_NETWORKS = flags.DEFINE_multi_string("network", [*TFLITE, *TORCH], "Repeatable.")
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of every network.", 1)
 _RUNS = flags.DEFINE_integer("runs", 2, "Measured runs in a turn.", 1)
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each network has its turn.", 1)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each network has its turn.", 0)
 _STEPS = flags.DEFINE_integer("steps", 8, "Of the picture that is run for real.", 1)
 _PICTURES = flags.DEFINE_multi_string("picture", [], "Such as sd15-int8. Repeatable.")
+_LOW_MEMORY = flags.DEFINE_bool("low_memory", False, "One network of a picture at a time.")
+_CACHE = flags.DEFINE_bool("weight_cache", False, "XNNPACK's copies of weights in the folder.")
 _STAGE = flags.DEFINE_enum("stage", None, ["network", "picture"], "Internal: what a process does.")
 
 
-def random_inputs(network: Network) -> dict[str, np.ndarray]:
+def random_inputs(network: Network | CachedNetwork | ShelvedNetwork) -> dict[str, np.ndarray]:
     """Inputs of a network, tokens or floats."""
     rng = np.random.default_rng(0)
     return {
@@ -61,14 +65,18 @@ def random_inputs(network: Network) -> dict[str, np.ndarray]:
     }
 
 
-def tflite(name: str) -> Network:
+def tflite(name: str) -> Network | CachedNetwork:
     """A network of the folder."""
     file = pathlib.Path(_FOLDER.value, f"{name}.tflite")
-    return load(file, name=name, threads=_THREADS.value)
+    if not _CACHE.value:
+        return load(file, name=name, threads=_THREADS.value)
+    cache = pathlib.Path(_FOLDER.value, f"{name}.xnnpack")
+    return CachedNetwork(file, cache, name=name, threads=_THREADS.value)
 
 
-def tflite_run(name: str) -> Run:
-    network = tflite(name)
+def tflite_run(name: str, shelf: Shelf | None = None) -> Run:
+    """An evaluation of a network of the folder on random inputs."""
+    network = tflite(name) if shelf is None else ShelvedNetwork(lambda: tflite(name), shelf)
     network.set(**random_inputs(network))
     return network.invoke
 
@@ -84,19 +92,6 @@ def torch_run(dtype: str) -> Run:
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval().to(kind)
     latent, context = torch.randn(1, 4, 64, 64, dtype=kind), torch.randn(1, 77, 768, dtype=kind)
     return lambda: unet(latent, torch.tensor(1.0), context)
-
-
-def openvino_run(precision: str) -> Run:
-    """The same in OpenVINO."""
-    import openvino
-
-    options = {"INFERENCE_NUM_THREADS": _THREADS.value, "INFERENCE_PRECISION_HINT": precision}
-    file = pathlib.Path(_FOLDER.value, "openvino-unet.xml")
-    compiled = openvino.Core().compile_model(file, "CPU", options)
-    rng = np.random.default_rng(0)
-    inputs = [rng.standard_normal(x.shape, dtype=np.float32) for x in compiled.inputs]
-    request = compiled.create_infer_request()
-    return lambda: request.infer(inputs)
 
 
 def timed(run: Callable[[], object]) -> tuple[object, float]:
@@ -115,31 +110,29 @@ def cpu_timed(run: Run) -> tuple[float, float]:
 
 def measure_network(name: str) -> dict[str, object]:
     """One turn of a network."""
-    kind, _, rest = name.partition("-")
-    loaders = {"torch": torch_run, "openvino": openvino_run}
-    load_it = (lambda: loaders[kind](rest)) if kind in loaders else lambda: tflite_run(name)
-    run, load_ms = timed(load_it)
+    _, _, dtype = name.partition("-")
+    run, load_ms = timed(lambda: torch_run(dtype) if name in TORCH else tflite_run(name))
     _, first_ms = timed(run)
     ms, cpu = zip(*(cpu_timed(run) for _ in range(_RUNS.value)), strict=True)
     return {"load": load_ms, "first": first_ms, "ms": ms, "cpu": cpu}
 
 
 def measure_picture(name: str) -> dict[str, object]:
-    """Text, steps with guidance and the decoder, with all networks loaded, after a first run."""
+    """Text, steps with guidance and the decoder: loading and drawing."""
     preset, _, precision = name.rpartition("-")
     decoder = "snapfusion" if preset.startswith("snapfusion") else "sd15"
     names = ("text_encoder", f"unet-{preset}", f"decoder-{decoder}")
-    runs = [tflite_run(f"{network}-{precision}") for network in names]
-    for run in runs:
-        run()
-    text, unet, decode = runs
+    shelf = Shelf() if _LOW_MEMORY.value else None
+    (text, unet, decode), load_ms = timed(
+        lambda: [tflite_run(f"{network}-{precision}", shelf) for network in names]
+    )
     plan = [text] * 2 + [unet] * (2 * _STEPS.value) + [decode]
-    return {"ms": timed(lambda: [run() for run in plan])[1]}
+    return {"load": load_ms, "ms": timed(lambda: [run() for run in plan])[1]}
 
 
 def apart(stage: str, name: str) -> dict:
     """Runs a stage in a process of its own and returns what it says."""
-    told = ("folder", "threads", "runs", "steps")
+    told = ("folder", "threads", "runs", "steps", "low_memory", "weight_cache")
     command = [sys.executable, __file__, f"--stage={stage}", f"--network={name}"]
     command += [f"--{flag}={flags.FLAGS[flag].value}" for flag in told]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -149,9 +142,8 @@ def apart(stage: str, name: str) -> dict:
 
 
 def is_there(name: str) -> bool:
-    kind = name.partition("-")[0]
-    files = {"torch": ".", "openvino": "openvino-unet.xml"}
-    return pathlib.Path(_FOLDER.value, files.get(kind, f"{name}.tflite")).exists()
+    """Whether a network can be measured."""
+    return name in TORCH or pathlib.Path(_FOLDER.value, f"{name}.tflite").exists()
 
 
 def print_networks(found: dict[str, list[dict]]) -> dict[str, float]:
@@ -203,11 +195,15 @@ def main(argv: list[str]) -> None:
             found[name].append(apart("network", name))
             print(name, found[name][-1], file=sys.stderr, flush=True)
     print(f"{describe_device()}; {_THREADS.value} threads, {_ROUNDS.value} rounds\n")
-    print_pictures(print_networks(found))
+    if _ROUNDS.value:
+        print_pictures(print_networks(found))
     for name in _PICTURES.value:
         turn = apart("picture", name)
-        seconds, evaluations = turn["ms"] / 1000, 2 * _STEPS.value
-        print(f"\n{name}, run: {evaluations} evaluations, {seconds:.2f} s, {turn['peak']:.0f} MB")
+        seconds = [turn[key] / 1000 for key in ("load", "ms")]
+        print(
+            f"\n{name}, run: loaded in {seconds[0]:.2f} s, drawn in {seconds[1]:.2f} s with "
+            f"{2 * _STEPS.value} evaluations, peak {turn['peak']:.0f} MB"
+        )
 
 
 if __name__ == "__main__":
