@@ -98,6 +98,7 @@ def _load(arguments: argparse.Namespace) -> Any:
             threads=arguments.threads,
             interpreter=arguments.interpreter,
             low_memory=arguments.low_memory,
+            weight_cache=arguments.weight_cache,
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Else TensorFlow greets everyone.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -129,6 +130,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         prompt=arguments.prompt,
         size=None if arguments.size is None else parse_size(arguments.size),
         low_memory=arguments.low_memory,
+        weight_cache=arguments.weight_cache,
         threads=arguments.threads,
         steps=arguments.steps,
         guidance=arguments.guidance,
@@ -237,7 +239,13 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--low_memory",
         action="store_true",
-        help="hold one chunk at a time of a network that is stored in several",
+        help="hold one network at a time, and one chunk of one that is stored in several",
+    )
+    parser.add_argument(
+        "--weight_cache",
+        type=pathlib.Path,
+        metavar="FOLDER",
+        help="keep XNNPACK's copies of the weights in files here: less memory, loaded faster",
     )
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument(

@@ -6,6 +6,7 @@ together.
 """
 
 import os
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from tfsnap.runtime.guidance_features import guidance_inputs
 from tfsnap.runtime.interpreter import find_backend, load
 from tfsnap.runtime.manifest import COMPONENTS
 from tfsnap.runtime.pipeline import Generated, Pipeline
+from tfsnap.runtime.shelf import Shelf
 from tfsnap.runtime.time_features import time_features
 
 T = TypeVar("T")
@@ -38,6 +40,7 @@ def benchmark(
     prompt: str = "a picture",
     size: tuple[int, int] | None = None,
     low_memory: bool = False,
+    weight_cache: pathlib.Path | None = None,
     threads: int = 2,
     steps: int | None = None,
     guidance: float | None = None,
@@ -54,7 +57,8 @@ def benchmark(
       path: the bundle.
       prompt: what the pictures show.
       size: see `TextToImage`, as for the next.
-      low_memory: whether to hold one chunk at a time.
+      low_memory: see `TextToImage`, as for the next.
+      weight_cache: where XNNPACK's copies of the weights are kept.
       threads: threads that the networks may use.
       steps: steps of a picture; by default the bundle's.
       guidance: guidance scale; by default the bundle's.
@@ -76,7 +80,12 @@ def benchmark(
     progress("loading")
     (bundle, networks, network_load, pipeline), load_ms = _timed(
         lambda: _load(
-            path, size=size, threads=threads, interpreter=backend.name, low_memory=low_memory
+            path,
+            size=size,
+            threads=threads,
+            interpreter=backend.name,
+            shelf=Shelf() if low_memory else None,
+            weight_cache=weight_cache,
         )
     )
     request = {"steps": steps, "guidance": guidance}

@@ -2,8 +2,9 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,10 +13,12 @@ from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.chunked import ChunkedNetwork
 from tfsnap.runtime.contexts import predict_each
 from tfsnap.runtime.errors import BundleError, RequestError
-from tfsnap.runtime.interpreter import Network, load
+from tfsnap.runtime.interpreter import Network, find_backend, load
 from tfsnap.runtime.manifest import COMPONENTS, ENCODER, MANIFEST, TensorSpec
+from tfsnap.runtime.shelf import Shelf, ShelvedNetwork
+from tfsnap.runtime.weight_cache import CachedNetwork
 
-AnyNetwork = Network | ChunkedNetwork
+AnyNetwork = Network | CachedNetwork | ChunkedNetwork | ShelvedNetwork
 
 
 class Components(Protocol):
@@ -88,11 +91,20 @@ class TFLiteComponents:
         self.image_shape = decoder.outputs[0].shape[1:]
 
     @classmethod
-    def load(cls, bundle: Bundle, **options: Any) -> "TFLiteComponents":
-        """Loads all that generating from text needs; the options are `load_component`'s."""
+    def load(
+        cls, bundle: Bundle, *, low_memory: bool = False, **options: Any
+    ) -> "TFLiteComponents":
+        """Loads all that generating from text needs.
+
+        Args:
+          bundle: the bundle.
+          low_memory: whether to hold one network at a time.
+          **options: see `load_component`.
+        """
+        shelf = Shelf() if low_memory else None
 
         def load_one(name: str) -> AnyNetwork:
-            return load_component(bundle, name, **options)
+            return load_component(bundle, name, shelf=shelf, **options)
 
         encoder = functools.partial(load_one, ENCODER)
         has_encoder = ENCODER in bundle.manifest.components
@@ -131,7 +143,8 @@ def load_component(
     *,
     threads: int = 2,
     interpreter: str | None = None,
-    low_memory: bool = False,
+    shelf: Shelf | None = None,
+    weight_cache: pathlib.Path | None = None,
 ) -> AnyNetwork:
     """Loads a network of a bundle and compares its tensors with the manifest.
 
@@ -140,23 +153,29 @@ def load_component(
       name: "text_encoder", "unet", "decoder" or "encoder".
       threads: number of threads that it may use.
       interpreter: see `tfsnap.runtime.interpreter.find_backend`.
-      low_memory: whether to hold one chunk at a time of a network that is stored in several.
+      shelf: where it is kept if it is not to be in memory beside others; if it is stored in several
+        chunks, they are not beside each other either.
+      weight_cache: folder of arranged weights, see `tfsnap.runtime.weight_cache`; None keeps them
+        in memory.
 
     Raises:
       BundleError: the interpreter refuses a file, or its tensors are not as the manifest says.
     """
     about = bundle.component(name)
     where = f"{name} ({bundle.path / about.files[0].file})"
-    network = load_files(
+    load_network = functools.partial(
+        load_files,
         functools.partial(bundle.lend, name),
         [part.file for part in about.files],
         name=where,
         outputs=[tensor.name for tensor in about.outputs],
-        low_memory=low_memory,
+        low_memory=shelf is not None,
+        caches={} if weight_cache is None else _caches(bundle, name, weight_cache, interpreter),
         threads=threads,
         backend=interpreter,
         signature=bundle.signature_of(name),
     )
+    network = load_network() if shelf is None else ShelvedNetwork(load_network, shelf)
     _check_contract(where, "inputs", found=network.inputs, stated=about.inputs)
     _check_contract(where, "outputs", found=network.outputs, stated=about.outputs)
     return network
@@ -169,8 +188,9 @@ def load_files(
     name: str,
     outputs: Sequence[str],
     low_memory: bool = False,
+    caches: Mapping[str, pathlib.Path] = MappingProxyType({}),
     **options: Any,
-) -> AnyNetwork:
+) -> Network | CachedNetwork | ChunkedNetwork:
     """Loads a network from one file or from its chunks.
 
     Args:
@@ -178,16 +198,20 @@ def load_files(
       files: of the network, in the order in which they run.
       name: how to call it in messages.
       outputs: names of what the network returns.
-      low_memory: see `load_component`.
+      low_memory: whether to hold one chunk at a time.
+      caches: where the arranged weights of files are; those left out keep them in memory.
       **options: see `tfsnap.runtime.interpreter.load`.
 
     Raises:
       BundleError: the interpreter refuses a file, or two chunks do not fit together.
     """
 
-    def load_file(file: str) -> Network:
+    def load_file(file: str) -> Network | CachedNetwork:
+        called = name if len(files) == 1 else f"{name}, {file}"
         with lend(file) as path:
-            return load(path, name=name if len(files) == 1 else f"{name}, {file}", **options)
+            if file in caches:
+                return CachedNetwork(path, caches[file], name=called, **options)
+            return load(path, name=called, **options)
 
     loaders = [functools.partial(load_file, file) for file in files]
     if len(files) == 1:
@@ -196,6 +220,18 @@ def load_files(
         return ChunkedNetwork(loaders, outputs=outputs, one_at_a_time=low_memory)
     except ValueError as error:
         raise BundleError(f"{name}: {error}: export the bundle again") from error
+
+
+def _caches(
+    bundle: Bundle, name: str, folder: pathlib.Path, interpreter: str | None
+) -> dict[str, pathlib.Path]:
+    """Where the arranged weights of a component's files are kept, by file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # All that they depend on: XNNPACK takes any file for those of any network.
+    rest = f"{bundle.signature_of(name)}-{find_backend(interpreter).version}.xnnpack"
+    return {
+        part.file: folder / f"{part.sha256[:32]}-{rest}" for part in bundle.component(name).files
+    }
 
 
 def _check_contract(

@@ -193,8 +193,7 @@ def load(
       InterpreterError: there is no usable interpreter.
       BundleError: the interpreter refuses the file.
     """
-    if not isinstance(threads, int) or threads < 1:
-        raise RequestError(f"threads is {threads!r}; it must be an integer of at least 1")
+    require_threads(threads)
     found = find_backend(backend)
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
     try:
@@ -204,3 +203,9 @@ def load(
     except (ValueError, RuntimeError) as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
         raise BundleError(f"{name}: {found.name} {found.version} refuses it: {reason}") from error
+
+
+def require_threads(threads: int) -> None:
+    """Raises a RequestError if a network cannot have that many threads."""
+    if not isinstance(threads, int) or threads < 1:
+        raise RequestError(f"threads is {threads!r}; it must be an integer of at least 1")

@@ -1,6 +1,7 @@
 """From prompts to pictures with a bundle."""
 
 import os
+import pathlib
 
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.components import TFLiteComponents
@@ -17,8 +18,10 @@ class TextToImage(Pipeline):
       threads: number of threads that the networks may use.
       interpreter: "ai_edge_litert" or "tflite_runtime"; by default whichever there is, see
         `tfsnap.runtime.interpreter.find_backend`.
-      low_memory: whether to hold one chunk at a time of a network that is stored in several; it is
-        loaded anew in every evaluation.
+      low_memory: whether to hold one network at a time, and one chunk of one that is stored in
+        several; a network is loaded anew for every picture, a chunk in every evaluation.
+      weight_cache: folder where XNNPACK's copies of the weights are kept, which then take less
+        memory and are made once; ai-edge-litert alone can do that.
 
     Raises:
       BundleError: there is no bundle, or it cannot be used.
@@ -37,13 +40,18 @@ class TextToImage(Pipeline):
         threads: int = 2,
         interpreter: str | None = None,
         low_memory: bool = False,
+        weight_cache: str | os.PathLike | None = None,
     ):
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
         bundle = bundle.at(*(size or bundle.manifest.image_shape[:2]))
         super().__init__(
             TFLiteComponents.load(
-                bundle, threads=threads, interpreter=interpreter, low_memory=low_memory
+                bundle,
+                threads=threads,
+                interpreter=interpreter,
+                low_memory=low_memory,
+                weight_cache=None if weight_cache is None else pathlib.Path(weight_cache),
             ),
             tokenizer=bundle.tokenizer(),
             settings=bundle.manifest.settings,

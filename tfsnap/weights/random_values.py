@@ -20,12 +20,19 @@ def random_values(variables: Iterable[tf.Variable]) -> dict[str, LazyTensor]:
       float32 tensors by address. Kernels keep variances, scales are about 1.
     """
     return {
-        address: _random_tensor(seed, tuple(variable.shape), address.rpartition(".")[2])
+        address: random_tensor(seed, tuple(variable.shape), address.rpartition(".")[2])
         for seed, (address, variable) in enumerate(addressed(variables).items())
     }
 
 
-def _random_tensor(seed: int, shape: tuple[int, ...], kind: str) -> LazyTensor:
+def random_tensor(seed: int, shape: tuple[int, ...], kind: str) -> LazyTensor:
+    """Returns a float32 weight of the size that training starts with.
+
+    Args:
+      seed: of the generator.
+      shape: of the tensor.
+      kind: what the weight is called in its layer, such as "kernel" or "gamma".
+    """
     spread = 0.02 if len(shape) < 2 else math.prod(shape[:-1]) ** -0.5
     if "embedding" in kind:
         spread = 0.02
