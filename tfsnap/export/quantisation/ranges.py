@@ -9,7 +9,7 @@ Observed = Mapping[str, np.ndarray]  # Values by a tensor's name, sorted, its ex
 
 _TAIL = 1e-3  # Share of the values that lie beyond either end.
 _NOTHING = 1e-30  # A range that may be divided by.
-_SHARES = np.linspace(0.3, 1.0, 36)  # Of the extremes, among which the best is searched.
+_SHARES = np.geomspace(0.05, 1.0, 40)  # Of the extremes, among which the best is searched.
 
 
 def extremes(values: np.ndarray, steps: int) -> Range:
@@ -24,11 +24,17 @@ def percentile(values: np.ndarray, steps: int) -> Range:
 
 
 def least_squares(values: np.ndarray, steps: int) -> Range:
-    """The share of the extremes with the least mean squared error of rounding and clipping."""
+    """The shares of the extremes with the least mean squared error of rounding and clipping."""
     least, most = np.minimum(values[0], 0.0), np.maximum(values[-1], 0.0)
-    errors = [_squared_error(values, share * least, share * most, steps) for share in _SHARES]
-    share = _SHARES[int(np.argmin(errors))]
-    return float(share * least), float(share * most)
+
+    def best(candidates: list[Range]) -> Range:
+        return min(candidates, key=lambda ends: _squared_error(values, *ends, steps))
+
+    found = best([(share * least, share * most) for share in _SHARES])
+    # An outlier is at one end: each has a share of its own.
+    found = best([(share * least, found[1]) for share in _SHARES])
+    found = best([(found[0], share * most) for share in _SHARES])
+    return float(found[0]), float(found[1])
 
 
 def _squared_error(values: np.ndarray, least: float, most: float, steps: int) -> float:
