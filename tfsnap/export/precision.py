@@ -33,9 +33,9 @@ def store_as_float16(graph: TFLiteGraph) -> None:
 
 
 def store_layers_as_float16(graph: TFLiteGraph, layers: Iterable[Operator]) -> None:
-    """Stores the weights of some operators as float16, with a DEQUANTIZE behind each."""
+    """Stores the weights of affine operators as float16, with a DEQUANTIZE behind each."""
     for op in layers:
-        if op.name in AFFINE and op.inputs[1] in graph.constants:
+        if op.inputs[1] in graph.constants:  # Else another layer has the same weights.
             _narrow(graph, op.inputs[1])
 
 

@@ -1,12 +1,18 @@
 """Small networks, and what was observed of them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.export.conftest import randomise
+from tfsnap.config import AutoencoderConfig, StageConfig, UNetConfig
 from tfsnap.export.converter import folded
 from tfsnap.export.graphs import Graph, unet_graph
 from tfsnap.export.quantisation.observer import observe
+from tfsnap.models.autoencoder import build_autoencoder
+from tfsnap.models.unet import build_unet
 from tfsnap.weights.store import in_memory
 
 CALLS = 6
@@ -42,8 +48,26 @@ def products():
 
 
 @pytest.fixture(scope="session")
-def unet(latent_diffusion):
-    return unet_graph(latent_diffusion.unet, latent=(8, 12), tokens=12)
+def little(latent_diffusion):
+    """A model of few layers, each of which can be tried alone in a test."""
+    unet = UNetConfig(
+        down=(StageConfig(32, 1, 0), StageConfig(32, 1, 1)),
+        mid=None,
+        up=(StageConfig(32, 2, 0), StageConfig(32, 2, 0)),
+        context_width=32,
+        heads=4,
+        groups=8,
+    )
+    autoencoder = AutoencoderConfig(channels=(16, 16), groups=8, resnets=1, scale=0.8)
+    parts = {"unet": build_unet(unet), "autoencoder": build_autoencoder(autoencoder)}
+    for seed, network in enumerate(parts.values()):
+        randomise(network, seed)
+    return dataclasses.replace(latent_diffusion, **parts)
+
+
+@pytest.fixture(scope="session")
+def unet(little):
+    return unet_graph(little.unet, latent=(8, 12), tokens=12)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from tfsnap.export.quantisation.ranges import ranges_of
 from tfsnap.export.quantisation.trials import QuantisedNetwork
 from tfsnap.runtime.interpreter import load
 
-LAYERS = ("CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
+LAYERS = ("CONV_2D", "FULLY_CONNECTED")
 
 
 def stored(graph, form, values, **options):
@@ -34,10 +34,9 @@ def test_layers_are_quantised_and_nothing_else_is(observed):
     after = Parsed(stored(graph, INT8, values)).operators()
     assert len(layers_of(graph)) == sum(before[name] for name in LAYERS)
     added = {name: count - before[name] for name, count in after.items() if count != before[name]}
-    # Reshapes and transposes between layers take integers; none of the others is doubled.
+    # Reshapes between layers take integers; none of the others is doubled.
     assert set(added) == {"QUANTIZE", "DEQUANTIZE"}
-    # An attention passes integers from its projections to its products.
-    assert added["DEQUANTIZE"] < len(layers_of(graph))
+    assert 0 < added["DEQUANTIZE"] <= len(layers_of(graph))
 
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
@@ -54,8 +53,7 @@ def test_layers_that_are_kept_are_exact(observed, unet, calls_of, form):
 def test_one_quantize_serves_all_readers(observed):
     graph, values = observed["unet"]
     found = Parsed(stored(graph, INT8, values)).operators()
-    readers = sum(len(layer.inputs) > 2 for layer in layers_of(graph).values())
-    assert found["QUANTIZE"] < readers
+    assert found["QUANTIZE"] < len(layers_of(graph)) - 2  # Query, key and value of an attention.
 
 
 def affine(weight, bias):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from tfsnap.export.converter import folded
 from tfsnap.export.flatbuffer import ConvertedModel
 from tfsnap.export.keras_components import Call, InTurn
-from tfsnap.export.quantisation.activations import MissingRangeError
 from tfsnap.export.quantisation.calibration import (
     Calibration,
     NetworkCalibration,
@@ -133,43 +132,46 @@ class Quantiser:
         return self._graphs[key]
 
     def convert(self, variant: Variant, name: str) -> ConvertedModel:
-        """Converts a network; of several sizes, the default has to be first.
+        """Converts a network.
 
         Raises:
           GoalError: it cannot be as near to Keras as the spec says.
           ValueError: the calibration is of another network.
         """
-        key = _key(variant, name)
-        calibration = self._calibration[key]
-        ranges = ranges_of(calibration.observed, self._spec.ranges, steps=self._form.steps)
-        network = QuantisedNetwork(key, self._folded(variant, name), self._form, ranges)
-        try:
-            if self._spec.psnr_db is not None and name not in self.kept:
-                self.kept[name] = self._choose(network, calibration, variant.reference.calls[name])
-            # At other sizes attention is in other parts, which have names of their own.
-            return network.model(set(self.kept.get(name, ())) & set(network.layers))
-        except MissingRangeError as error:
-            raise ValueError(f"{error} in {key}: give another --calibration") from error
+        if self._spec.psnr_db is not None and name not in self.kept:
+            self.kept[name] = self._choose(name, goal_db=self._spec.psnr_db)
+        return self._network(variant, name).model(self.kept.get(name, ()))
 
-    def _choose(
-        self, network: QuantisedNetwork, calibration: NetworkCalibration, calls: Sequence[Call]
-    ) -> list[str]:
-        """The layers to keep for the goal, which is judged by the calls that parity is."""
+    def _network(self, variant: Variant, name: str) -> QuantisedNetwork:
+        key = _key(variant, name)
+        observed, form = self._calibration[key].observed, self._form
+        ranges = ranges_of(observed, self._spec.ranges, steps=form.steps)
+        return QuantisedNetwork(key, self._folded(variant, name), form, ranges)
+
+    def _choose(self, name: str, *, goal_db: float) -> list[str]:
+        """The layers to keep at every size. The goal is judged by the calls that parity is."""
+        variants = conversions_of(self._variants, name)
+        networks = {variant.signature: self._network(variant, name) for variant in variants}
 
         def reached(kept: set[str]) -> float:
-            return network.psnr_db(kept, calls, self._scratch)
+            return min(
+                networks[variant.signature].psnr_db(
+                    kept, variant.reference.calls[name], self._scratch
+                )
+                for variant in variants
+            )
 
-        goal = self._spec.psnr_db
-        if not self._spec.all_sensitivities and reached(set()) >= goal:
+        if not self._spec.all_sensitivities and reached(set()) >= goal_db:
             return []
-        table = SensitivityTable(self._spec.sensitivity)
+        calibration, network = self._calibration[name], networks[SIGNATURE]
         few = calibration.calls[:: -(-len(calibration.calls) // _TRIAL_CALLS)]
+        table = SensitivityTable(self._spec.sensitivity)
         found = table.measured(
             network,
             lambda kept: network.psnr_db(kept, few, self._scratch),
             self._digest(calibration),
         )
-        return sorted(layers_to_keep(network.name, found, reached, goal_db=goal))
+        return sorted(layers_to_keep(name, found, reached, goal_db=goal_db))
 
     def _digest(self, calibration: NetworkCalibration) -> str:
         """Tells what a sensitivity depends on."""

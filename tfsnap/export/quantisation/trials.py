@@ -39,12 +39,13 @@ class QuantisedNetwork:
         self._ranges = ranges
 
     def model(self, kept: Collection[str] = ()) -> ConvertedModel:
-        """The network with some layers kept; others are quantised.
+        """The network with those of some layers kept that it has; others are quantised.
 
         Raises:
           MissingRangeError: it was calibrated at another size.
         """
         graph = copy.deepcopy(self._graph)
+        kept = set(kept) & set(self.layers)
         store_as_integers(graph, self._form, self._ranges, kept=kept)
         return ConvertedModel(f"{self.name} in {self._form.dtype}", *graph.packed())
 
