@@ -34,7 +34,7 @@ from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import in_memory
-from tools.quantisation_flags import quantisation_spec
+from tools.quantisation_flags import QuantisationFlags
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Instead: folder of tools/convert_weights.py.")
@@ -50,6 +50,7 @@ _OUTPUT = flags.DEFINE_string(
 _PRECISION = flags.DEFINE_enum(
     "precision", "fp16", [*PRECISIONS, *FORMATS], "How weights and activations are stored."
 )
+_QUANTISATION = QuantisationFlags()
 _NAME = flags.DEFINE_string("name", "emoji", "Name of the model, for people.")
 _PROMPT = flags.DEFINE_string(
     "prompt", "red apple, noto style", "What goldens and the parity check generate."
@@ -113,7 +114,7 @@ def export() -> Manifest:
         shapes=tuple(map(parse_size, _SHAPES.value)),
         chunks=_CHUNKS.value,
         guidance_batch=_GUIDANCE_BATCH.value,
-        quantisation=quantisation_spec(_PRECISION.value, _OUTPUT.value),
+        quantisation=_QUANTISATION.spec(_PRECISION.value, _OUTPUT.value),
     )
     return write_bundle(model, _OUTPUT.value, spec, values)
 

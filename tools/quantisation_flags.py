@@ -8,67 +8,77 @@ from tfsnap.export.quantisation.formats import FORMATS
 from tfsnap.export.quantisation.quantiser import QuantisationSpec
 from tfsnap.export.quantisation.ranges import METHODS
 
-_CALIBRATION = flags.DEFINE_string(
-    "calibration", None, "What networks compute on pictures: read if it exists, else written."
-)
-_PROMPTS = flags.DEFINE_multi_string(
-    "calibration_prompt",
-    [
-        "red apple, noto style",
-        "thumbs up, dark skin tone, fluent 3d style",
-        "a photo of a dog on a beach at sunset",
-        "an oil painting of a city in the rain",
-    ],
-    "A picture that is drawn for the calibration. May be repeated.",
-)
-_STEPS = flags.DEFINE_integer("calibration_steps", 8, "Of those pictures; each is recorded.", 1)
-_RANGES = flags.DEFINE_enum(
-    "ranges", "mse", list(METHODS), "Which range of the recorded values integers cover."
-)
-_RECIPE = flags.DEFINE_enum(
-    "recipe", "all", ["all", "auto"], "Quantise all layers, or as many as --psnr allows."
-)
-_PSNR = flags.DEFINE_float(
-    "psnr", None, "With --recipe=auto: what each network must reach against Keras, in dB.", 0.0
-)
-_SENSITIVITY = flags.DEFINE_string(
-    "sensitivity",
-    None,
-    "With --recipe=auto: measure every layer, whether or not the goal needs it, and keep the table "
-    "here; else it is OUTPUT.sensitivity.tsv, and made where the goal is missed.",
-)
+_PROMPTS = [
+    "red apple, noto style",
+    "thumbs up, dark skin tone, fluent 3d style",
+    "a photo of a dog on a beach at sunset",
+    "an oil painting of a city in the rain",
+]
 
 
-def quantisation_spec(precision: str, output: str) -> QuantisationSpec | None:
-    """What the flags say, or None if the precision quantises no activations before they come.
+class QuantisationFlags:
+    """Defines the flags of a program, once."""
 
-    Args:
-      precision: of the export.
-      output: where the bundle goes.
+    def __init__(self):
+        self._calibration = flags.DEFINE_string(
+            "calibration",
+            None,
+            "What networks compute on pictures: read if the file exists, else written.",
+        )
+        self._prompts = flags.DEFINE_multi_string(
+            "calibration_prompt", _PROMPTS, "A picture to calibrate on. May be repeated."
+        )
+        self._steps = flags.DEFINE_integer(
+            "calibration_steps", 8, "Of those pictures; every evaluation is recorded.", 1
+        )
+        self._ranges = flags.DEFINE_enum(
+            "ranges", "mse", list(METHODS), "Which range of the recorded values integers cover."
+        )
+        self._recipe = flags.DEFINE_enum(
+            "recipe", "all", ["all", "auto"], "Quantise all layers, or as many as --psnr allows."
+        )
+        self._psnr = flags.DEFINE_float(
+            "psnr", None, "For --recipe=auto: what each network is to reach, in dB.", 0.0
+        )
+        self._sensitivity = flags.DEFINE_string(
+            "sensitivity",
+            None,
+            "For --recipe=auto: measure every layer, needed or not, for the table in this file. "
+            "Without it, where a goal is missed, the table is OUTPUT.sensitivity.tsv.",
+        )
 
-    Raises:
-      ValueError: two flags do not go together.
-    """
-    if precision not in FORMATS:
-        asked = [
-            f for f in (_CALIBRATION, _RECIPE, _PSNR, _SENSITIVITY) if flags.FLAGS[f.name].present
-        ]
-        if asked:
-            raise ValueError(
-                f"--{asked[0].name} is for --precision={' and '.join(FORMATS)}, and this is "
-                f"{precision}"
-            )
-        return None
-    auto = _RECIPE.value == "auto"
-    if auto != (_PSNR.value is not None) or (_SENSITIVITY.value and not auto):
-        raise ValueError("--recipe=auto needs --psnr, and --psnr and --sensitivity need it")
-    calibration = _CALIBRATION.value
-    return QuantisationSpec(
-        prompts=tuple(_PROMPTS.value),
-        steps=_STEPS.value,
-        ranges=_RANGES.value,
-        calibration=calibration and pathlib.Path(calibration),
-        psnr_db=_PSNR.value,
-        sensitivity=pathlib.Path(_SENSITIVITY.value or f"{output}.sensitivity.tsv"),
-        all_sensitivities=bool(_SENSITIVITY.value),
-    )
+    def spec(self, precision: str, output: str) -> QuantisationSpec | None:
+        """What the flags say, or None if the precision has no recorded ranges.
+
+        Args:
+          precision: of the export.
+          output: where the bundle goes.
+
+        Raises:
+          ValueError: two flags do not go together.
+        """
+        if precision not in FORMATS:
+            self._refuse_all(precision)
+            return None
+        psnr, table = self._psnr.value, self._sensitivity.value
+        auto = self._recipe.value == "auto"
+        if auto != (psnr is not None) or (table and not auto):
+            raise ValueError("--recipe=auto needs --psnr, and --psnr and --sensitivity need it")
+        path = self._calibration.value
+        return QuantisationSpec(
+            prompts=tuple(self._prompts.value),
+            steps=self._steps.value,
+            ranges=self._ranges.value,
+            calibration=pathlib.Path(path) if path else None,
+            psnr_db=psnr,
+            sensitivity=pathlib.Path(table or f"{output}.sensitivity.tsv"),
+            all_sensitivities=bool(table),
+        )
+
+    def _refuse_all(self, precision: str) -> None:
+        for flag in vars(self).values():
+            if flag.present:
+                raise ValueError(
+                    f"--{flag.name} is for --precision={' and '.join(FORMATS)}, and this is "
+                    f"{precision}"
+                )

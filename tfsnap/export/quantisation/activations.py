@@ -23,8 +23,6 @@ from tfsnap.export.quantisation.ranges import Range
 from tfsnap.export.tflite_graph import ABSENT, Operator, TFLiteGraph
 from tfsnap.weights.lazy import LazyTensor
 
-# They pass numbers on as they are, so that integers may stay integers.
-_CARRIERS = ("RESHAPE", "TRANSPOSE", "RESIZE_NEAREST_NEIGHBOR")
 _BIAS_BITS = 30  # That a bias may take of the 31 of an int32, with room for the sum it is added to.
 
 
@@ -109,24 +107,23 @@ class _Rewriter:
         return self._integers[index]
 
     def _is_carried(self, index: int) -> bool:
-        """Whether a tensor is made of integers by nothing but carriers."""
+        """Whether a tensor is made of integers by nothing but reshapes."""
         maker = self._graph.maker(index)
-        if maker is None or maker.name not in _CARRIERS:
+        if maker is None or maker.name != "RESHAPE":
             return False
         source = maker.inputs[0]
         return source in self._integers or self._is_carried(source)
 
     def _carry(self, index: int) -> None:
-        """Puts a twin for integers beside the carrier that makes a tensor."""
-        carrier = self._graph.maker(index)
-        source = self._integer(carrier.inputs[0])
+        """Puts a twin for integers beside the reshape that makes a tensor."""
+        reshape = self._graph.maker(index)
+        source = self._integer(reshape.inputs[0])
         integers = self._add_tensor(index)
         self._graph.copy_quantisation(source, integers)
         self._scales[integers] = self._scales[source]
-        version = max(carrier.version, self._form.versions[carrier.name])
-        inputs, packed = [source, *carrier.inputs[1:]], copy.copy(carrier.packed)
-        twin = Operator(carrier.name, version, inputs, [integers], packed)
-        self._graph.insert(twin, behind=carrier)
+        inputs, packed = [source, *reshape.inputs[1:]], copy.copy(reshape.packed)
+        twin = Operator(reshape.name, reshape.version, inputs, [integers], packed)
+        self._graph.insert(twin, behind=reshape)
 
     def _add(self, index: int) -> int:
         """Adds the integer form of a tensor, in the range that was recorded."""

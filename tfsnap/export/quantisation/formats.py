@@ -62,9 +62,6 @@ INT8 = ActivationFormat(
         "CONV_2D": 3,
         "DEPTHWISE_CONV_2D": 3,
         "FULLY_CONNECTED": 4,
-        "RESHAPE": 1,
-        "TRANSPOSE": 2,
-        "RESIZE_NEAREST_NEIGHBOR": 2,
     },
 )
 INT16 = ActivationFormat(
@@ -80,9 +77,6 @@ INT16 = ActivationFormat(
         "CONV_2D": 4,
         "DEPTHWISE_CONV_2D": 5,
         "FULLY_CONNECTED": 7,
-        "RESHAPE": 1,
-        "TRANSPOSE": 5,
-        "RESIZE_NEAREST_NEIGHBOR": 4,
     },
 )
 
