@@ -21,10 +21,20 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from tfsnap.export.converter import PRECISIONS, convert
+from tfsnap.export.converter import PRECISIONS, convert, folded
 from tfsnap.export.full_size import NETWORKS
 from tfsnap.export.graphs import Graph
 from tfsnap.export.parity import psnr_db
+from tfsnap.export.quantisation.calibration import (
+    NetworkCalibration,
+    fingerprint,
+    load_calibration,
+    save_calibration,
+)
+from tfsnap.export.quantisation.formats import FORMATS
+from tfsnap.export.quantisation.observer import observe
+from tfsnap.export.quantisation.ranges import ranges_of
+from tfsnap.export.quantisation.trials import QuantisedNetwork
 from tfsnap.models.weightless import build_weightless
 from tfsnap.runtime.interpreter import load
 from tfsnap.weights.archive import describe, load_trained, open_trained
@@ -32,14 +42,16 @@ from tfsnap.weights.lazy import write_safetensors
 from tfsnap.weights.random_values import random_values
 
 SIDE = 64  # Of latents; of pictures, 512.
+CALIBRATION_CALLS = 4  # Evaluations that ranges are recorded on.
 
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where weights and conversions go.", required=True)
 _NETWORKS = flags.DEFINE_multi_enum("network", list(NETWORKS), list(NETWORKS), "Repeatable.")
-_PRECISIONS = flags.DEFINE_multi_enum("precision", ["fp16", "int8"], PRECISIONS, "Repeatable.")
-_STAGE = flags.DEFINE_enum(
-    "stage", None, ["weights", "convert", "keras", "compare"], "Internal: what a process does."
+_PRECISIONS = flags.DEFINE_multi_enum(
+    "precision", ["fp16", "int8"], [*PRECISIONS, *FORMATS], "Repeatable."
 )
+_STAGES = ("weights", "convert", "keras", "calibrate", "compare")
+_STAGE = flags.DEFINE_enum("stage", None, _STAGES, "Internal: what a process does.")
 
 
 def weights_of(name: str) -> pathlib.Path:
@@ -61,9 +73,9 @@ def make_weights(name: str) -> dict[str, float]:
     return {}
 
 
-def inputs_of(graph: Graph) -> dict[str, np.ndarray]:
+def inputs_of(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
     """Random inputs, the same in every process."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     return {
         name: rng.integers(0, 49408, spec.shape).astype(np.int32)
         if spec.dtype == tf.int32
@@ -82,17 +94,48 @@ def run_keras(name: str) -> dict[str, float]:
     return {}
 
 
+def run_calibration(name: str) -> dict[str, float]:
+    """Records activations on random inputs, others than those of the comparison."""
+    clock, graph = Clock(), graph_of(name)
+    calls = [(inputs_of(graph, seed), {}) for seed in range(1, 1 + CALIBRATION_CALLS)]
+    observed = observe(folded(graph), calls, beside(name, "-observed.tflite"))
+    path = beside(name, "-calibration.safetensors")
+    save_calibration(path, {name: NetworkCalibration(fingerprint(graph), observed, [])})
+    return {**clock.read(), "megabytes": path.stat().st_size / 1e6}
+
+
 def run_conversion(name: str, precision: str) -> dict[str, float]:
     """Converts, and says how long it took."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    opened = open_trained(weights_of(name), NETWORKS[name].kind)
-    model = convert(NETWORKS[name].graph(opened.model, opened.values, SIDE), precision)
+    clock, graph = Clock(), graph_of(name)
+    if precision in FORMATS:
+        form = FORMATS[precision]
+        observed = load_calibration(beside(name, "-calibration.safetensors"))[name].observed
+        ranges = ranges_of(observed, "mse", steps=form.steps)
+        model = QuantisedNetwork(name, folded(graph), form, ranges).model()
+    else:
+        model = convert(graph, precision)
     model.save(beside(name, f"-{precision}.tflite"))
-    return {
-        "seconds": time.perf_counter() - wall,
-        "cpu_seconds": time.process_time() - cpu,
-        "megabytes": model.bytes / 1e6,
-    }
+    return {**clock.read(), "megabytes": model.bytes / 1e6}
+
+
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self):
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """Seconds on the wall's clock and of the processors."""
+        return {
+            "seconds": time.perf_counter() - self._wall,
+            "cpu_seconds": time.process_time() - self._cpu,
+        }
+
+
+def graph_of(name: str) -> Graph:
+    """The graph of a network whose weights stay on disk."""
+    opened = open_trained(weights_of(name), NETWORKS[name].kind)
+    return NETWORKS[name].graph(opened.model, opened.values, SIDE)
 
 
 def run_comparison(name: str, precision: str) -> dict[str, float]:
@@ -118,6 +161,7 @@ def run_stage() -> None:
     stages = {
         "weights": lambda: make_weights(name),
         "keras": lambda: run_keras(name),
+        "calibrate": lambda: run_calibration(name),
         "convert": lambda: run_conversion(name, precision),
         "compare": lambda: run_comparison(name, precision),
     }
@@ -142,13 +186,22 @@ def main(argv: list[str]) -> None:
         if not beside(name, "-outputs.npz").is_file():
             apart("keras", name)
         for precision in _PRECISIONS.value:
-            made, run = apart("convert", name, precision), apart("compare", name, precision)
-            print(
-                f"| `{name}` | {precision} | {made['megabytes']:,.0f} | {made['seconds']:.0f} | "
-                f"{made['cpu_seconds']:.0f} | {made['peak_gb']:.1f} | {run['psnr_db']:.1f} | "
-                f"{run['peak_gb']:.1f} |",
-                flush=True,
-            )
+            if precision in FORMATS and not beside(name, "-calibration.safetensors").is_file():
+                print_row(name, "its calibration", apart("calibrate", name))
+            made = apart("convert", name, precision)
+            print_row(name, precision, made, apart("compare", name, precision))
+
+
+def print_row(
+    name: str, what: str, made: Mapping[str, float], run: Mapping[str, float] | None = None
+) -> None:
+    """A line of the table."""
+    told = f"{run['psnr_db']:.1f} | {run['peak_gb']:.1f}" if run else "|"
+    print(
+        f"| `{name}` | {what} | {made['megabytes']:,.0f} | {made['seconds']:.0f} | "
+        f"{made['cpu_seconds']:.0f} | {made['peak_gb']:.1f} | {told} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -3,20 +3,26 @@
     tools/export.py --workdir=runs/demo/unet --output=runs/demo/fp16 --precision=fp16
     tools/export.py --workdir=runs/demo/unet --output=emoji.tfsnap --shape=32 --shape=32x48
     tools/export.py --weights=sd15 --output=sd15-int8 --precision=int8 --shape=512
+    tools/export.py --workdir=runs/emoji --output=w8a8 --precision=int8_full --recipe=auto --psnr=45
 
 The workdir is that of the UNet; its config names the autoencoder and CLIP. Weights are a folder
 that tools/convert_weights.py wrote; they are read tensor by tensor. Each network is compared with
 Keras on a real picture's inputs, and one that differs too much stops the export: docs/export.md.
 """
 
+import pathlib
 import sys
 from collections.abc import Mapping
 
 from absl import app, flags, logging
 
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.export.bundle_writer import BundleSpec, write_bundle
 from tfsnap.export.converter import PRECISIONS
+from tfsnap.export.quantisation.formats import FORMATS
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.pretrained import GUIDANCE, open_pretrained
 from tfsnap.runtime.archive import SUFFIX
@@ -28,6 +34,7 @@ from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import in_memory
+from tools.quantisation_flags import QuantisationFlags
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Instead: folder of tools/convert_weights.py.")
@@ -40,7 +47,10 @@ _OUTPUT = flags.DEFINE_string(
     f"The bundle: one file if the name ends in {SUFFIX}, else a folder. An earlier one is "
     "replaced.",
 )
-_PRECISION = flags.DEFINE_enum("precision", "fp16", PRECISIONS, "How weights are stored.")
+_PRECISION = flags.DEFINE_enum(
+    "precision", "fp16", [*PRECISIONS, *FORMATS], "How weights and activations are stored."
+)
+_QUANTISATION = QuantisationFlags()
 _NAME = flags.DEFINE_string("name", "emoji", "Name of the model, for people.")
 _PROMPT = flags.DEFINE_string(
     "prompt", "red apple, noto style", "What goldens and the parity check generate."
@@ -104,6 +114,7 @@ def export() -> Manifest:
         shapes=tuple(map(parse_size, _SHAPES.value)),
         chunks=_CHUNKS.value,
         guidance_batch=_GUIDANCE_BATCH.value,
+        quantisation=_QUANTISATION.spec(_PRECISION.value, _OUTPUT.value),
     )
     return write_bundle(model, _OUTPUT.value, spec, values)
 

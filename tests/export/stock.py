@@ -21,6 +21,21 @@ def stock_convert(graph, precision):
     return converter.convert()
 
 
+def stock_quantise(graph, calls, *, wide=False):
+    """Converts to int8 weights and integer activations, int16 if `wide`, calibrated on calls."""
+    module = tf.Module()
+    module.variables_of_graph = graph.variables
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.concrete()], module)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (inputs for inputs, _ in calls)
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    kinds = tf.lite.OpsSet
+    if wide:
+        sixteen = kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [sixteen, kinds.TFLITE_BUILTINS]
+    return converter.convert()
+
+
 class Parsed:
     """What is in a flatbuffer."""
 
@@ -44,6 +59,15 @@ class Parsed:
             if kind:
                 found[self._name(op), kind] += 1
         return found
+
+    def scales(self):
+        """Scale and zero point of every tensor of integer activations, in the order of the file."""
+        made = {index for op in self._graph.operators for index in op.outputs}
+        return [
+            (tensor.quantization.scale[0], tensor.quantization.zeroPoint[0])
+            for index, tensor in enumerate(self._graph.tensors)
+            if index in made and tensor.type in (schema.TensorType.INT8, schema.TensorType.INT16)
+        ]
 
     def quantised(self):
         """Shape, integers, scales and axis of every int8 constant, in an order of their content."""

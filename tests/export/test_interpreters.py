@@ -5,9 +5,13 @@ import pytest
 import tensorflow as tf
 
 from tests.runtime.processes import INTERPRETERS, run_code
-from tfsnap.export.converter import PRECISIONS, convert
+from tfsnap.export.converter import PRECISIONS, convert, folded
 from tfsnap.export.graphs import component_graphs
 from tfsnap.export.parity import psnr_db
+from tfsnap.export.quantisation.formats import FORMATS
+from tfsnap.export.quantisation.observer import observe
+from tfsnap.export.quantisation.ranges import ranges_of
+from tfsnap.export.quantisation.trials import QuantisedNetwork
 
 RUN = """
 import json, pathlib, sys
@@ -20,7 +24,19 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.tflite")):
     np.savez(path.with_suffix("." + sys.argv[2] + ".npz"), **outputs)
 print(json.dumps("done"))
 """
-PSNR_DB = {"fp16": 55.0, "int8": 25.0, "int8_weights": 35.0}
+PSNR_DB = {"fp16": 55.0, "int8": 25.0, "int8_weights": 35.0, "int8_full": 25.0, "int16": 35.0}
+
+
+def quantised(graph, inputs, folder):
+    """Models of integer activations by precision, calibrated on the inputs."""
+    edited = folded(graph)
+    observed = observe(edited, [(inputs, {})], folder / "observed.tflite")
+    return {
+        precision: QuantisedNetwork(
+            graph.name, edited, form, ranges_of(observed, "mse", steps=form.steps)
+        ).model()
+        for precision, form in FORMATS.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +55,14 @@ def outputs(latent_diffusion, tmp_path_factory):
         (wanted[name],) = graph.run(**inputs).values()
         for precision in PRECISIONS:
             convert(graph, precision).save(folder / f"{name}-{precision}.tflite")
+        for precision, model in quantised(graph, inputs, folder).items():
+            model.save(folder / f"{name}-{precision}.tflite")
     for interpreter in INTERPRETERS:
         assert run_code(RUN, folder, interpreter, interpreter=interpreter) == "done"
     return folder, wanted
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", PSNR_DB)
 @pytest.mark.parametrize("interpreter", INTERPRETERS)
 def test_it_computes_what_keras_does(outputs, interpreter, precision):
     folder, wanted = outputs

@@ -12,7 +12,7 @@ import pytest
 
 from tests.small_unet import CONFIG, randomised_unet
 from tests.tools.programs import ROOT
-from tests.tools.refusals import refusal
+from tests.tools.refusals import ending, refusal
 from tfsnap.config import AutoencoderConfig, ClipTextConfig
 from tfsnap.export import bundle_writer
 from tfsnap.export.flatbuffer import ConvertedModel
@@ -161,3 +161,33 @@ def test_an_operator_that_tflite_lacks(weights, tmp_path, monkeypatch):
     told = refused(weights, tmp_path, "--shape=16")
     assert told == "export: text_encoder cannot be exported: TFLite lacks Erf"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--recipe=auto"], "--recipe is for --precision=int8_full and int16, and this is fp16"),
+        (["--calibration=c", "--precision=int8"], "--calibration is for --precision=int8_full"),
+        (["--precision=int16", "--psnr=35"], "--recipe=auto needs --psnr, and --psnr and"),
+        (["--precision=int8_full", "--recipe=auto"], "--recipe=auto needs --psnr, and --psnr"),
+        (["--precision=int16", "--sensitivity=t.tsv"], "--recipe=auto needs --psnr"),
+    ],
+)
+def test_flags_of_quantisation_that_do_not_go_together(weights, tmp_path, flags, told):
+    assert told in refused(weights, tmp_path, *flags)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_goal_that_is_met_and_one_out_of_reach(weights, tmp_path):
+    calibration = f"--calibration={tmp_path}/calibration.safetensors"
+    first = "--shape=16", "--precision=int8_full", calibration, "--recipe=auto"
+    one = "--calibration_prompt=pear", "--calibration_steps=2"
+    output = f"--weights={weights}", f"--output={tmp_path}/bundle"
+    assert ending("export", *output, *first, *one, "--psnr=15") is None
+    manifest = Bundle.open(tmp_path / "bundle").manifest
+    assert min(c.parity.psnr_db for c in manifest.components.values()) >= 15.0
+    told = refused(weights, tmp_path, *first, "--psnr=150")
+    assert "--psnr=150 is out of reach for the text_encoder: it is" in told
+    assert Bundle.open(tmp_path / "bundle").manifest == manifest
+    names = {"bundle", "calibration.safetensors", "bundle.sensitivity.tsv"}
+    assert {path.name for path in tmp_path.iterdir()} == names

@@ -19,6 +19,8 @@ from tfsnap.export.flatbuffer import ConvertedModel
 from tfsnap.export.keras_components import InTurn, settings_of
 from tfsnap.export.parity import THRESHOLDS_DB, check_parity
 from tfsnap.export.publishing import published
+from tfsnap.export.quantisation.formats import FORMATS
+from tfsnap.export.quantisation.quantiser import QuantisationSpec, Quantiser
 from tfsnap.export.variants import Variant, conversions_of, variants_of
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.bundle import Bundle
@@ -54,17 +56,23 @@ class BundleSpec:
 
     Attributes:
       name: of the model, for people.
-      precision: one of `tfsnap.export.converter.PRECISIONS`.
+      precision: one of `tfsnap.export.converter.PRECISIONS` or of
+        `tfsnap.export.quantisation.formats.FORMATS`.
       merges: CLIP's BPE merges, which become part of the bundle.
       prompt: what the goldens and the parity check generate.
       sampler: default sampler and number of steps.
       guidance: default guidance scale; it does not matter where guidance is baked in.
-      min_psnr_db: parity to reach; None means the precision's `THRESHOLDS_DB`.
+      min_psnr_db: parity to reach; None means the goal of `quantisation`, or the precision's
+        `THRESHOLDS_DB`.
       encoder: whether the bundle gets the encoder of pictures, to start from one.
       shapes: heights and widths of the pictures that it draws, in pixels, the default first; none
         means the model's own.
       chunks: in how many files the UNet is split.
       guidance_batch: whether the UNet takes the contexts of guidance in one call.
+      quantisation: how activations are quantised, for a precision of `FORMATS` and no other.
+
+    Raises:
+      ValueError: `quantisation` does not belong to the precision.
     """
 
     name: str
@@ -78,6 +86,22 @@ class BundleSpec:
     shapes: tuple[tuple[int, int], ...] = ()
     chunks: int = 1
     guidance_batch: bool = False
+    quantisation: QuantisationSpec | None = None
+
+    def __post_init__(self):
+        if (self.precision in FORMATS) != (self.quantisation is not None):
+            raise ValueError(
+                f"precision is {self.precision!r}; {' and '.join(FORMATS)} need a "
+                "QuantisationSpec, and others must not have one"
+            )
+
+    @property
+    def threshold_db(self) -> float:
+        """The parity that every network has to reach."""
+        if self.min_psnr_db is not None:
+            return self.min_psnr_db
+        goal = self.quantisation.psnr_db if self.quantisation else None
+        return THRESHOLDS_DB[self.precision] if goal is None else goal
 
 
 def write_bundle(
@@ -142,9 +166,15 @@ class _Writer:
         contexts = 2 if spec.guidance_batch else 1
         self._variants = variants_of(model, spec.shapes, contexts=contexts, values=values)
         self._names = (*COMPONENTS, ENCODER) if spec.encoder else COMPONENTS
+        self._quantiser = None
+        if spec.quantisation:
+            parts = spec.precision, spec.quantisation, self._variants, folder
+            self._quantiser = Quantiser(*parts)
 
     def write(self) -> Manifest:
         spec = self._spec
+        if self._quantiser:  # First, as a file of other networks stops the export.
+            self._quantiser.calibrate(self._names, self._draw_calibration)
         self._record()
         components = {name: self._write_component(name) for name in self._names}
         sizes = tuple(variant.size for variant in self._variants)
@@ -167,6 +197,7 @@ class _Writer:
                     for name, graph in self._variants[0].graphs.items()
                     if name in self._names
                 },
+                **self._quantisation(),
             },
             **vars(self._settings),
         )
@@ -194,28 +225,54 @@ class _Writer:
     def _record(self) -> None:
         """Makes the calls that parity is checked on."""
         for variant in self._variants:
-            result = self._generate(variant.reference, variant)
-            if self._spec.encoder:
-                variant.reference.encode_image(np.clip(result.image, -1.0, 1.0))
+            prompt = self._spec.prompt
+            self._draw(variant.reference, variant, prompt, steps=_GOLDEN_STEPS, seed=_GOLDEN_SEED)
             variant.reference.release()
 
-    def _generate(self, components: Components, variant: Variant) -> Generated:
+    def _draw_calibration(self, networks: InTurn, variant: Variant) -> None:
+        """Makes the calls that ranges of activations are recorded on."""
+        quantisation = self._spec.quantisation
+        for seed, prompt in enumerate(quantisation.prompts, start=_GOLDEN_SEED + 1):
+            self._draw(networks, variant, prompt, steps=quantisation.steps, seed=seed)
+
+    def _draw(
+        self, components: Components, variant: Variant, prompt: str, *, steps: int, seed: int
+    ) -> Generated:
+        """A picture, which is encoded again if there is an encoder."""
+        pipeline = self._pipeline(components, variant)
+        (result,) = pipeline.generate([prompt], steps=steps, seed=seed)
+        if self._spec.encoder:
+            components.encode_image(np.clip(result.image, -1.0, 1.0))
+        return result
+
+    def _pipeline(self, components: Components, variant: Variant) -> Pipeline:
         latent = dataclasses.replace(self._settings.latent, shape=variant.size.latent)
         settings = dataclasses.replace(self._settings, latent=latent)
-        pipeline = Pipeline(components, tokenizer=self._tokenizer, settings=settings)
-        (result,) = pipeline.generate([self._spec.prompt], steps=_GOLDEN_STEPS, seed=_GOLDEN_SEED)
-        return result
+        return Pipeline(components, tokenizer=self._tokenizer, settings=settings)
+
+    def _quantisation(self) -> dict[str, object]:
+        """What the manifest's provenance says about calibrated activations."""
+        quantisation = self._spec.quantisation
+        if quantisation is None:
+            return {}
+        return {
+            "ranges": quantisation.ranges,
+            "kept_in_float16": self._quantiser.kept,
+        }
+
+    def _convert(self, name: str, variant: Variant) -> ConvertedModel:
+        if self._quantiser:
+            return self._quantiser.convert(variant, name)
+        return convert(variant.graphs[name], self._spec.precision)
 
     def _write_component(self, name: str) -> Component:
         """Writes one component for all sizes."""
         spec = self._spec
         variants = conversions_of(self._variants, name)
-        models = {v.signature: convert(v.graphs[name], spec.precision) for v in variants}
+        models = {v.signature: self._convert(name, v) for v in variants}
         chunks = spec.chunks if name == "unet" else 1
         files = self._write_files(name, models, chunks)
-        threshold = spec.min_psnr_db
-        if threshold is None:
-            threshold = THRESHOLDS_DB[spec.precision]
+        threshold = spec.threshold_db
         reached = []
         for variant in reversed(variants):  # The default last: its network tells the contract.
             # Of the files, as a reader loads them: merging and splitting are checked as well.
@@ -258,7 +315,9 @@ class _Writer:
         networks = InTurn(
             default.graphs, lambda name: self._load(name, components[name].files, default)
         )
-        save_tensors(path, self._generate(networks, default)._asdict())
+        pipeline = self._pipeline(networks, default)
+        (result,) = pipeline.generate([self._spec.prompt], steps=_GOLDEN_STEPS, seed=_GOLDEN_SEED)
+        save_tensors(path, result._asdict())
         return Goldens(
             file=_GOLDENS,
             sha256=_sha256(path),

@@ -38,13 +38,23 @@ def convert(graph: Graph, precision: str) -> ConvertedModel:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
+    edited = folded(graph)
+    STORES[precision](edited)
+    return ConvertedModel(f"{graph.name} in {precision}", *edited.packed())
+
+
+def folded(graph: Graph) -> TFLiteGraph:
+    """Converts a graph to float32 operators, its weights not yet stored.
+
+    Raises:
+      UnsupportedGraphError: TFLite, or the exporter, lacks an operator of the graph.
+    """
     skeleton = skeleton_of(graph)
     edited = TFLiteGraph(_converted(skeleton))
     edited.bind(skeleton.weights)
     fold(edited)
     schedule(edited)
-    STORES[precision](edited)
-    return ConvertedModel(f"{graph.name} in {precision}", *edited.packed())
+    return edited
 
 
 def _converted(skeleton: Skeleton) -> bytes:

@@ -1,6 +1,6 @@
 """How the weights of a TFLite graph are stored: the layouts of TensorFlow's converter."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -14,7 +14,7 @@ _LEAST = 0.5e-6  # What the converter takes for the largest of numbers that are 
 # Versions of operators in which they take int8 weights and float activations. FULLY_CONNECTED takes
 # one scale per channel from version 12 on, which tflite-runtime 2.14 lacks: it gets one for all.
 _HYBRID = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 9}
-_PER_TENSOR = ("FULLY_CONNECTED", "GATHER")
+PER_TENSOR = ("FULLY_CONNECTED", "GATHER")
 _DEQUANTIZE = {"float16": 3, "int8": 2}  # Versions in which it takes that type.
 _DEQUANTIZE_CHANNELS = 5
 _GATHER_INT8 = 2
@@ -27,10 +27,16 @@ def store_as_float16(graph: TFLiteGraph) -> None:
     embedding table of a text encoder stays float32.
     """
     tables = {op.inputs[0] for op in graph.operators if op.name == "GATHER"}
-    for index, value in _floats(graph):
+    for index in list(_floats(graph)):
         if index not in tables:
-            narrow = value.cast("float16", graph.name(index), "--precision=int8")
-            _dequantize(graph, index, graph.add_constant(graph.name(index), narrow))
+            _narrow(graph, index)
+
+
+def store_layers_as_float16(graph: TFLiteGraph, layers: Iterable[Operator]) -> None:
+    """Stores the weights of affine operators as float16, with a DEQUANTIZE behind each."""
+    for op in layers:
+        if op.inputs[1] in graph.constants:  # Else another layer has the same weights.
+            _narrow(graph, op.inputs[1])
 
 
 def store_as_int8(graph: TFLiteGraph) -> None:
@@ -39,25 +45,28 @@ def store_as_int8(graph: TFLiteGraph) -> None:
     Scales are per output channel for convolutions and one for a FULLY_CONNECTED. A GATHER gives
     rows of int8, which a DEQUANTIZE turns to floats.
     """
-    for op, index in _weights(graph):
-        quantised = _quantised(graph, op, index)
-        if op.name == "GATHER":
-            _gather_int8(graph, op, quantised)
-        else:
-            graph.rewire(op, [op.inputs[0], quantised, *op.inputs[2:]])
-            op.version = max(op.version, _HYBRID[op.name])
-            if op.name == "FULLY_CONNECTED":
-                op.packed.builtinOptions.asymmetricQuantizeInputs = True
+    store_tables_as_int8(graph)
+    for op in _with_weights(graph):
+        quantised, _ = quantise_weights(graph, op)
+        graph.rewire(op, [op.inputs[0], quantised, *op.inputs[2:]])
+        op.version = max(op.version, _HYBRID[op.name])
+        if op.name == "FULLY_CONNECTED":
+            op.packed.builtinOptions.asymmetricQuantizeInputs = True
 
 
 def store_weights_as_int8(graph: TFLiteGraph) -> None:
     """Stores weights as int8 with a DEQUANTIZE behind each: activations stay float."""
-    for op, index in _weights(graph):
-        quantised = _quantised(graph, op, index)
-        if op.name == "GATHER":
-            _gather_int8(graph, op, quantised)
-        else:
-            _dequantize(graph, index, quantised)
+    store_tables_as_int8(graph)
+    for op in _with_weights(graph):
+        quantised, _ = quantise_weights(graph, op)
+        _dequantize(graph, op.inputs[1], quantised)
+
+
+def store_tables_as_int8(graph: TFLiteGraph) -> None:
+    """Stores the tables that a GATHER takes rows of as int8, with one scale."""
+    for op in list(graph.operators):
+        if op.name == "GATHER" and _is_worth_int8(graph, op.inputs[0]):
+            _gather_int8(graph, op)
 
 
 STORES: dict[str, Callable[[TFLiteGraph], None]] = {
@@ -67,12 +76,15 @@ STORES: dict[str, Callable[[TFLiteGraph], None]] = {
 }
 
 
-def quantise(value: LazyTensor, axis: int | None) -> tuple[LazyTensor, np.ndarray]:
+def quantise(
+    value: LazyTensor, axis: int | None, *, least: float | np.ndarray = 0.0
+) -> tuple[LazyTensor, np.ndarray]:
     """Quantises a tensor symmetrically to -127..127.
 
     Args:
       value: float32; read twice, now for the scales and when the result is read.
       axis: of channels that have a scale each; None is one scale for all.
+      least: scale, or one for each scale, below which none may be.
 
     Returns:
       The int8 tensor, and scales as float64.
@@ -80,6 +92,8 @@ def quantise(value: LazyTensor, axis: int | None) -> tuple[LazyTensor, np.ndarra
     others = tuple(i for i in range(len(value.shape)) if i != axis)
     largest = np.max(np.abs(value.read()), axis=others, keepdims=True).astype(np.float64)
     scales = np.maximum(largest, _LEAST) / _STEPS
+    floor = np.broadcast_to(least, largest.size).reshape(largest.shape)
+    scales = np.maximum(scales, floor)
 
     def change(array: np.ndarray) -> np.ndarray:
         steps = array / scales
@@ -91,33 +105,53 @@ def quantise(value: LazyTensor, axis: int | None) -> tuple[LazyTensor, np.ndarra
     return LazyTensor(value.shape, np.dtype(np.int8), integers.read), scales.ravel()
 
 
-def _floats(graph: TFLiteGraph) -> Iterator[tuple[int, LazyTensor]]:
-    """Constants that operators read and that are float32."""
-    read = dict.fromkeys(index for op in graph.operators for index in op.inputs)
-    for index in read:
-        value = graph.constants.get(index)
-        if value is not None and value.dtype == np.float32:
-            yield index, value
+def quantise_weights(
+    graph: TFLiteGraph, op: Operator, *, least: float | np.ndarray = 0.0
+) -> tuple[int, np.ndarray]:
+    """Adds the int8 form of an operator's weights.
 
+    Args:
+      graph: is changed; the operator is not.
+      op: the operator.
+      least: see `quantise`.
 
-def _weights(graph: TFLiteGraph) -> Iterator[tuple[Operator, int]]:
-    """Operators with the weights that they read, where those are worth int8."""
-    for op in list(graph.operators):
-        if op.name not in (*AFFINE, "GATHER"):
-            continue
-        index = op.inputs[0 if op.name == "GATHER" else 1]
-        value = graph.constants.get(index)
-        if value is not None and value.dtype == np.float32 and size(value.shape) >= _SMALLEST:
-            yield op, index
-
-
-def _quantised(graph: TFLiteGraph, op: Operator, index: int) -> int:
-    """Adds the int8 form of an operator's weights."""
-    axis = None if op.name in _PER_TENSOR else AFFINE[op.name]
-    value, scales = quantise(graph.constants[index], axis)
+    Returns:
+      The tensor, and its scales: one, or one for each output channel.
+    """
+    place = 0 if op.name == "GATHER" else 1
+    index = op.inputs[place]
+    axis = None if op.name in PER_TENSOR else AFFINE[op.name]
+    value, scales = quantise(graph.constants[index], axis, least=least)
     added = graph.add_constant(graph.name(index), value)
     graph.quantise(added, scales, axis or 0)
-    return added
+    return added, scales
+
+
+def _floats(graph: TFLiteGraph) -> Iterator[int]:
+    """Constants that operators read and that are float32."""
+    for index in dict.fromkeys(index for op in graph.operators for index in op.inputs):
+        value = graph.constants.get(index)
+        if value is not None and value.dtype == np.float32:
+            yield index
+
+
+def _with_weights(graph: TFLiteGraph) -> Iterator[Operator]:
+    """Affine operators whose weights are worth int8."""
+    for op in list(graph.operators):
+        if op.name in AFFINE and _is_worth_int8(graph, op.inputs[1]):
+            yield op
+
+
+def _is_worth_int8(graph: TFLiteGraph, index: int) -> bool:
+    value = graph.constants.get(index)
+    return value is not None and value.dtype == np.float32 and size(value.shape) >= _SMALLEST
+
+
+def _narrow(graph: TFLiteGraph, index: int) -> None:
+    """Stores a constant as float16."""
+    name = graph.name(index)
+    narrow = graph.constants[index].cast("float16", name, "--precision=int8")
+    _dequantize(graph, index, graph.add_constant(name, narrow))
 
 
 def _dequantize(graph: TFLiteGraph, index: int, stored: int) -> None:
@@ -131,8 +165,9 @@ def _dequantize(graph: TFLiteGraph, index: int, stored: int) -> None:
     graph.insert(Operator("DEQUANTIZE", version, [stored], [widened]))
 
 
-def _gather_int8(graph: TFLiteGraph, op: Operator, table: int) -> None:
+def _gather_int8(graph: TFLiteGraph, op: Operator) -> None:
     """Gathers rows of an int8 table."""
+    table, _ = quantise_weights(graph, op)
     result = op.outputs[0]
     rows = graph.add_tensor(graph.name(result), graph.shape(result), "int8")
     graph.copy_quantisation(table, rows)

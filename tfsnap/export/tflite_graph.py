@@ -15,6 +15,7 @@ _TYPES = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
     "int8": schema.TensorType.INT8,
+    "int16": schema.TensorType.INT16,
     "int32": schema.TensorType.INT32,
     "int64": schema.TensorType.INT64,
     "bool": schema.TensorType.BOOL,
@@ -131,17 +132,20 @@ class TFLiteGraph:
         self.constants[index] = value
         return index
 
-    def quantise(self, index: int, scales: np.ndarray, axis: int) -> None:
-        """Notes how a symmetric int8 tensor is quantised.
+    def quantise(
+        self, index: int, scales: np.ndarray, axis: int = 0, *, zero_point: int = 0
+    ) -> None:
+        """Notes how a tensor of integers is quantised.
 
         Args:
           index: the tensor.
-          scales: float32, one or one for each index of the axis.
+          scales: one, or one for each index of the axis.
           axis: of the scales, where there are several.
+          zero_point: the integer that is zero.
         """
         self._tensors[index].quantization = schema.QuantizationParametersT(
             scale=scales.astype(np.float32),
-            zeroPoint=np.zeros(scales.size, np.int64),
+            zeroPoint=np.full(scales.size, zero_point, np.int64),
             quantizedDimension=axis if scales.size > 1 else 0,
         )
 

@@ -57,6 +57,11 @@ def variants_of(
     ]
 
 
+def keras_networks(graphs: dict[str, Graph]) -> InTurn:
+    """The networks in float32, of which one is in memory at a time."""
+    return InTurn(graphs, lambda name: skeleton_of(graphs[name]).loaded())
+
+
 def conversions_of(variants: Sequence[Variant], name: str) -> list[Variant]:
     """The variants that a component is converted for: the default alone if size is no matter."""
     sized = any(is_sized(tensor) for tensor in variants[0].graphs[name].inputs)
@@ -82,5 +87,4 @@ def _variant(
     graphs = component_graphs(resized, values, contexts=contexts)
     size = Size(*shape, resized.latent_shape)
     signature = SIGNATURE if default else size.name
-    reference = InTurn(graphs, lambda name: skeleton_of(graphs[name]).loaded())
-    return Variant(size, resized, signature, graphs, reference)
+    return Variant(size, resized, signature, graphs, keras_networks(graphs))

@@ -161,7 +161,8 @@ class Manifest:
       format: always "tfsnap-bundle".
       format_version: raised when older readers would misread a bundle; see `least_version`.
       name: of the model.
-      precision: of the weights: "fp32", "fp16", "int8" or "int8_weights".
+      precision: of the weights and activations: "fp32", "fp16", "int8", "int8_weights", "int8_full"
+        or "int16".
       components: the networks by name: text_encoder, unet and decoder; encoder may be added.
       schedule: see `Settings`, as for the next five.
       prediction: see `Settings`.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from tfsnap.export.quantisation.calibration import load_calibration
 from tfsnap.export.rules.graph import Graph
 from tfsnap.export.rules.rule import COREML, GPU, GPU_CLASSIC, Effect, Match, Rule
 
@@ -22,8 +23,8 @@ def load_ranges(path: str | os.PathLike) -> dict[str, Ranges]:
     """Reads recorded ranges.
 
     Args:
-      path: JSON {component: {tensor: [least, largest]}}, or an .npz with arrays of two values under
-        "component:tensor".
+      path: JSON {component: {tensor: [least, largest]}}, an .npz with arrays of two values under
+        "component:tensor", or a calibration that tools/export.py wrote, .safetensors.
 
     Returns:
       Ranges by component.
@@ -32,6 +33,8 @@ def load_ranges(path: str | os.PathLike) -> dict[str, Ranges]:
       ValueError: it is neither.
     """
     path = pathlib.Path(path)
+    if path.suffix == ".safetensors":
+        return {name: one.extremes() for name, one in load_calibration(path).items()}
     try:
         if path.suffix == ".npz":
             with np.load(path) as archive:

@@ -1,6 +1,7 @@
 """Records how far every tensor of a model reaches, on the CPU, in float32."""
 
 import pathlib
+from collections.abc import Collection
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -16,13 +17,14 @@ from tfsnap.runtime.pipeline import Pipeline
 class RecordingNetwork(Network):
     """A TFLite network that keeps every tensor's range.
 
-    All activations are in memory at once, and the interpreter's own kernels run, because a delegate
-    would hide what it computes.
+    Unless it is told which tensors, all activations are in memory at once, and the interpreter's
+    own kernels run, because a delegate would hide what it computes.
 
     Args:
       model: path or content of the file.
       signature: of the file, which is run.
       threads: number of threads that it may use.
+      returned: names of the tensors to record, which the file takes or returns; None means all.
 
     Attributes:
       ranges: least and largest value of every float tensor by its name, over all calls.
@@ -38,23 +40,35 @@ class RecordingNetwork(Network):
     """
 
     def __init__(
-        self, model: pathlib.Path | bytes, *, signature: str = SIGNATURE, threads: int = 2
+        self,
+        model: pathlib.Path | bytes,
+        *,
+        signature: str = SIGNATURE,
+        threads: int = 2,
+        returned: Collection[str] | None = None,
     ):
         kind = "model_content" if isinstance(model, bytes) else "model_path"
+        kernels = OpResolverType.AUTO
+        if returned is None:
+            kernels = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         interpreter = Interpreter(
             **{kind: model if isinstance(model, bytes) else str(model)},
             num_threads=threads,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_preserve_all_tensors=returned is None,
+            experimental_op_resolver_type=kernels,
         )
         interpreter.allocate_tensors()
         super().__init__(interpreter, find_backend("ai_edge_litert"), signature)
-        floats = (d for d in interpreter.get_tensor_details() if d["dtype"] == np.float32)
-        self._floats = {detail["name"]: detail["index"] for detail in floats if detail["name"]}
+        if returned is None:
+            details = [d for d in interpreter.get_tensor_details() if d["name"]]
+        else:
+            sides = [*interpreter.get_input_details(), *interpreter.get_output_details()]
+            details = [d for d in sides if d["name"] in returned]
+        self._floats = {d["name"]: d["index"] for d in details if d["dtype"] == np.float32}
         self.ranges: dict[str, tuple[float, float]] = {}
 
     def invoke(self) -> None:
-        """Evaluates the network and widens `ranges`."""
+        """Evaluates the network and notes its tensors."""
         super().invoke()
         for name, index in self._floats.items():
             try:
@@ -62,9 +76,10 @@ class RecordingNetwork(Network):
             except ValueError:  # No operator computes it.
                 continue
             if values.size:
-                self._widen(name, values)
+                self.note(name, values)
 
-    def _widen(self, name: str, values: np.ndarray) -> None:
+    def note(self, name: str, values: np.ndarray) -> None:
+        """Widens the range of a tensor by the values that it has now."""
         # numpy's minimum passes NaN on, so that a network that overflows says so.
         least, most = self.ranges.get(name, (np.inf, -np.inf))
         least, most = np.minimum(least, values.min()), np.maximum(most, values.max())

@@ -1,0 +1,1 @@
+"""Integer activations: calibration, graphs whose products are integers, and mixed precision."""
