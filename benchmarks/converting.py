@@ -13,6 +13,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 # Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
