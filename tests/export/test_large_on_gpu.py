@@ -2,8 +2,8 @@
 
     python -m pytest tests/export/test_large_on_gpu.py --large -s
 
-Needs 17 GB of memory and 2 GB of disk. Latents are small, because a GPU in software takes hours for
-those of 64 x 64: docs/delegates.md has what that leaves open, and the table that this prints.
+The UNets need 15 GB of memory, and 2 GB of disk. Latents are small, because a GPU in software has
+no time for those of 64 x 64: docs/delegates.md has what that leaves open, and what this prints.
 """
 
 import dataclasses
