@@ -13,18 +13,11 @@ import sys
 
 import pytest
 
+from tfsnap.export.full_size import NETWORKS
+
 pytestmark = pytest.mark.large
 
 ROOT = pathlib.Path(__file__).parents[2]
-NETWORKS = [
-    "unet:sd15",
-    "unet:snapfusion",
-    "unet:snapfusion_848m",
-    "text_encoder",
-    "encoder:sd15",
-    "decoder:sd15",
-    "decoder:snapfusion",
-]
 PSNR_DB = {"fp16": 50.0, "int8": 25.0}
 PEAK_GB = 6.0
 
