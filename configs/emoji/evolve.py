@@ -23,7 +23,7 @@ from typing import Any
 import ml_collections
 
 from configs.emoji import unet
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.training.config import OptimizerConfig
 from tfsnap.training.jobs import UNetJob
@@ -59,4 +59,4 @@ VARIANTS = {
 
 
 def get_config(variant: str = "search") -> ml_collections.ConfigDict:
-    return config_dict(None, VARIANTS[variant])
+    return variant_dict(None, VARIANTS, variant)

@@ -37,7 +37,7 @@ def latent_diffusion():
         heads=4,
         groups=8,
     )
-    text = ClipTextConfig(vocab_size=2000, context_length=12, width=32, layers=2, heads=2)
+    text = ClipTextConfig(context_length=12, width=32, layers=2, heads=2)
     autoencoder = AutoencoderConfig(channels=(16, 32), groups=8, resnets=1, scale=0.8)
     model = LatentDiffusion(
         text_encoder=build_text_encoder(text),

@@ -1,9 +1,12 @@
 """Counts against the published ones, and against a network small enough to count by hand."""
 
+import numpy as np
 import pytest
+import tensorflow as tf
 import torch
 from diffusers import UNet2DConditionModel
 
+from tests.small_unet import CONFIG
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.models.presets import AUTOENCODERS, UNETS
 from tfsnap.models.profile import profile_decoder, profile_encoder, profile_unet, table
@@ -32,6 +35,16 @@ def test_unets_cost_what_is_published(name):
         assert (cost.macs - cost.attention_macs) / GIGA == pytest.approx(
             without_attention, abs=0.05
         )
+
+
+def test_a_network_that_was_there_before_stays_what_it_is():
+    """Keras turns the classes of layers that are made in a `tf.Graph` into those of TensorFlow 1."""
+    latent, context = tf.zeros([1, 8, 8, 4]), tf.zeros([1, 5, CONFIG.context_width])
+    model, inputs = build_unet(CONFIG), {"timesteps": tf.zeros([1], tf.int32), "context": context}
+    before = model(latent, **inputs)
+    assert profile_unet(CONFIG, latent=(8, 8), tokens=5).parameters == model.count_params()
+    evaluate = tf.function(lambda: model(latent, **inputs))
+    np.testing.assert_allclose(evaluate(), before, atol=1e-6)
 
 
 @pytest.mark.large  # Ten seconds to trace, and nothing that the others do not show.

@@ -15,7 +15,8 @@ from tools.distill_stages import Pipeline, Training
 
 CONFIG = """
 from configs.emoji.ablations import ALWAYS, LCM, READS, arm
-from configs.emoji.pipeline import PIPELINE, config_dict
+from configs.emoji.pipeline import PIPELINE
+from configs.values import config_dict
 from tfsnap.training.pipeline import Comparison
 
 STAGES = (arm("one", *LCM, *ALWAYS, READS, after="student", scored=(2, 1)),)

@@ -14,6 +14,7 @@ import tf_keras as keras
 from tfsnap.config import AutoencoderConfig, UNetConfig
 from tfsnap.models.autoencoder import Encoder, make_decoder
 from tfsnap.models.unet import UNet
+from tfsnap.models.weightless import build_weightless
 
 # Operations that give a new name to what is in memory already.
 _ALIASES = ("Identity", "Reshape", "Squeeze", "ExpandDims", "StopGradient")
@@ -127,29 +128,32 @@ def profile(
     """Counts what a network costs.
 
     Args:
-      build: makes the network, in a graph of its own, where variables take no memory.
+      build: makes the network; its variables take no memory.
       evaluate: evaluates it on one example of zeros.
       depth: levels of layers within the network down to what counts as a block.
 
     Returns:
       The cost, block by block in the order in which they run.
     """
-    with tf.Graph().as_default() as graph:
+
+    def traced() -> tuple[keras.layers.Layer, tf.Tensor]:
         model = build()
-        output = evaluate(model)
-        layers = {part.name for part in model.submodules if isinstance(part, keras.layers.Layer)}
-        blocks: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
-        live = _live(graph, output)
-        for op in graph.get_operations():
-            block = _block_of(op.name, layers, depth)
-            if block is None or op not in live:
-                continue
-            macs, between = _macs(op)
-            blocks[block].update(macs=macs, attention_macs=macs if between else 0)
-            blocks[block]["live"] = max(blocks[block]["live"], live[op])
-        for variable in model.variables:
-            block = _block_of(variable.name, layers, depth)
-            blocks[block]["parameters"] += math.prod(variable.shape)
+        return model, evaluate(model)
+
+    model, output = build_weightless(traced)
+    layers = {part.name for part in model.submodules if isinstance(part, keras.layers.Layer)}
+    blocks: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+    live = _live(output.graph, output)
+    for op in output.graph.get_operations():
+        block = _block_of(op.name, layers, depth)
+        if block is None or op not in live:
+            continue
+        macs, between = _macs(op)
+        blocks[block].update(macs=macs, attention_macs=macs if between else 0)
+        blocks[block]["live"] = max(blocks[block]["live"], live[op])
+    for variable in model.variables:
+        block = _block_of(variable.name, layers, depth)
+        blocks[block]["parameters"] += math.prod(variable.shape)
     fields = ("parameters", "macs", "attention_macs", "live")
     return NetworkCost(
         tuple(
