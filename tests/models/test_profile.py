@@ -38,7 +38,7 @@ def test_unets_cost_what_is_published(name):
 
 
 def test_a_network_that_was_there_before_stays_what_it_is():
-    """Keras turns the classes of layers that are made in a `tf.Graph` into those of TensorFlow 1."""
+    """Keras turns classes of layers that are made in a `tf.Graph` into those of TensorFlow 1."""
     latent, context = tf.zeros([1, 8, 8, 4]), tf.zeros([1, 5, CONFIG.context_width])
     model, inputs = build_unet(CONFIG), {"timesteps": tf.zeros([1], tf.int32), "context": context}
     before = model(latent, **inputs)
