@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tf_keras as keras
 
 from tfsnap.config import (
     AutoencoderConfig,
@@ -29,6 +30,7 @@ def randomise(model, seed):
 @pytest.fixture(scope="session")
 def latent_diffusion():
     """Every kind of block, non-square pictures."""
+    keras.utils.set_random_seed(0)
     unet = UNetConfig(
         down=(StageConfig(32, 1, 0), StageConfig(64, 1, 2)),
         mid=StageConfig(64, 1, 1),

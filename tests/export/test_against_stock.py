@@ -99,12 +99,18 @@ def test_outputs_are_the_same(graph, both):
     keras = graph.run(**inputs)
     for name, expected in wanted.items():
         spread = np.ptp(keras[name])
-        # The table in float32 is nearer to Keras than the stock converter's. Where activations are
-        # quantised, float rounding may turn one to the next of its 256 steps.
-        wider = precision == "int8" or graph.name == "text_encoder"
-        tolerance = 5e-4 if wider else 1e-5
-        np.testing.assert_allclose(found[name], expected, atol=tolerance * spread, rtol=0)
-        assert (
-            np.abs(found[name] - keras[name]).max()
-            < (2e-3 if precision == "fp16" else 0.1) * spread
-        )
+        off = np.abs(found[name] - keras[name])
+        if precision == "fp16":
+            # The table in float32 is nearer to Keras than the stock converter's.
+            tolerance = 5e-4 if graph.name == "text_encoder" else 1e-5
+            np.testing.assert_allclose(found[name], expected, atol=tolerance * spread, rtol=0)
+            assert off.max() < 2e-3 * spread
+        else:
+            # Float rounding may turn an activation to the next of its 256 steps, which every
+            # number behind it shows: as near to Keras then, and not the same.
+            assert off.max() < 0.1 * spread
+            assert rms(off) < 1.5 * rms(expected - keras[name]) + 1e-6 * spread
+
+
+def rms(array):
+    return np.sqrt(np.mean(np.square(array)))
