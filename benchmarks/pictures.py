@@ -28,6 +28,7 @@ import numpy as np
 from absl import app, flags
 
 from tfsnap.bench.device import describe_device, peak_memory_mb
+from tfsnap.bench.timing import timed
 from tfsnap.runtime.interpreter import Network, load
 from tfsnap.runtime.shelf import Shelf, ShelvedNetwork
 from tfsnap.runtime.weight_cache import CachedNetwork
@@ -92,13 +93,6 @@ def torch_run(dtype: str) -> Run:
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval().to(kind)
     latent, context = torch.randn(1, 4, 64, 64, dtype=kind), torch.randn(1, 77, 768, dtype=kind)
     return lambda: unet(latent, torch.tensor(1.0), context)
-
-
-def timed(run: Callable[[], object]) -> tuple[object, float]:
-    """What something returns, and its milliseconds."""
-    start = time.perf_counter()
-    result = run()
-    return result, 1000 * (time.perf_counter() - start)
 
 
 def cpu_timed(run: Run) -> tuple[float, float]:

@@ -28,7 +28,7 @@ def _tool(name: str, *arguments: object) -> None:
     subprocess.run([sys.executable, ROOT / "tools" / name, *map(str, arguments)], check=True)
 
 
-def compile_all(args: argparse.Namespace, more: list[str]) -> None:
+def compile_all(args: argparse.Namespace) -> None:
     """Lowers a step for every combination."""
     for batch in args.batch:
         for precision in args.precision:
@@ -41,7 +41,7 @@ def compile_all(args: argparse.Namespace, more: list[str]) -> None:
                 f"--output={folder}",
                 f"--data={args.output / _DATA}",
                 *fields,
-                *more,
+                *args.more,
             )
 
 
@@ -112,11 +112,11 @@ def main() -> None:
     second.add_argument("steps", type=pathlib.Path, help="folder of the first command")
     second.add_argument("--seconds", type=float, default=30.0, help="of training, for each")
     second.set_defaults(do=run_all)
-    args, more = parser.parse_known_args()
-    if more and args.do is run_all:
-        parser.error(f"unexpected argument {more[0]!r}")
+    args, args.more = parser.parse_known_args()
+    if args.more and args.do is run_all:
+        parser.error(f"unexpected argument {args.more[0]!r}")
     try:
-        args.do(args, more) if args.do is compile_all else args.do(args)
+        args.do(args)
     except (OSError, ValueError) as error:
         sys.exit(f"portable_step: {error}")
     except subprocess.CalledProcessError as error:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.export.conftest import randomise
+from tests.export.models import example_inputs
 from tests.export.stock import Parsed, stock_convert
 from tfsnap.config import AutoencoderConfig, StageConfig, TinyDecoderConfig, UNetConfig
 from tfsnap.export.converter import convert
@@ -88,13 +88,7 @@ def test_int8_weights_are_bit_equal(graph, both):
 
 def test_outputs_are_the_same(graph, both):
     precision, stock, ours = both
-    rng = np.random.default_rng(0)
-    inputs = {
-        name: rng.integers(0, 49408, spec.shape).astype(np.int32)
-        if spec.dtype == tf.int32
-        else rng.standard_normal(spec.shape).astype(np.float32)
-        for name, spec in graph.inputs.items()
-    }
+    inputs = example_inputs(graph.inputs.values())
     wanted, found = (load(content, name=graph.name)(**inputs) for content in (stock, ours))
     keras = graph.run(**inputs)
     for name, expected in wanted.items():

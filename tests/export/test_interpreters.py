@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
+from tests.export.models import example_inputs
 from tests.runtime.processes import INTERPRETERS, run_code
 from tfsnap.export.converter import PRECISIONS, convert, folded
 from tfsnap.export.graphs import component_graphs
@@ -43,14 +43,8 @@ def quantised(graph, inputs, folder):
 def outputs(latent_diffusion, tmp_path_factory):
     """What Keras gives by network, and where the interpreters' outputs are."""
     folder, wanted = tmp_path_factory.mktemp("networks"), {}
-    rng = np.random.default_rng(0)
     for name, graph in component_graphs(latent_diffusion).items():
-        inputs = {
-            key: rng.integers(0, 49408, spec.shape).astype(np.int32)
-            if spec.dtype == tf.int32
-            else rng.standard_normal(spec.shape).astype(np.float32)
-            for key, spec in graph.inputs.items()
-        }
+        inputs = example_inputs(graph.inputs.values())
         np.savez(folder / f"{name}-inputs.npz", **inputs)
         (wanted[name],) = graph.run(**inputs).values()
         for precision in PRECISIONS:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.export.models import example_inputs
 from tfsnap.export.converter import convert
 from tfsnap.export.folding import UnsupportedGraphError
 from tfsnap.export.graphs import Graph, component_graphs
@@ -24,13 +25,7 @@ def graph_of(function, **arrays):
 @pytest.mark.parametrize("name", ["text_encoder", "unet", "decoder", "encoder"])
 def test_it_computes_what_keras_does(latent_diffusion, name):
     graph = component_graphs(latent_diffusion)[name]
-    rng = np.random.default_rng(0)
-    inputs = {
-        name: rng.integers(0, 49408, spec.shape).astype(np.int32)
-        if spec.dtype == tf.int32
-        else rng.standard_normal(spec.shape).astype(np.float32)
-        for name, spec in graph.inputs.items()
-    }
+    inputs = example_inputs(graph.inputs.values())
     found, wanted = skeleton_of(graph).loaded()(**inputs), graph.run(**inputs)
     assert found.keys() == wanted.keys()
     for key, array in wanted.items():

@@ -78,7 +78,7 @@ def benchmark(
     backend = find_backend(interpreter)  # Importing Python packages is not the bundle's load.
 
     progress("loading")
-    (bundle, networks, network_load, pipeline), load_ms = _timed(
+    (bundle, networks, network_load, pipeline), load_ms = timed(
         lambda: _load(
             path,
             size=size,
@@ -92,7 +92,7 @@ def benchmark(
     progress("first picture")
     watched = _FirstCalls(pipeline.components, contexts=bundle.manifest.contexts)
     first = Pipeline(watched, tokenizer=pipeline.tokenizer, settings=pipeline.settings)
-    (generated,), first_ms = _timed(lambda: first.generate([prompt], **request))
+    (generated,), first_ms = timed(lambda: first.generate([prompt], **request))
 
     progress(f"{picture_warmup} + {pictures} pictures")
     picture_times = _measure(
@@ -139,10 +139,10 @@ def time_network(
     require_counts(warmup=warmup, least=0)
     require_counts(runs=runs, least=1)
     find_backend(None)  # Importing it is not the network's load.
-    network, load_ms = _timed(lambda: load(model, name=name, threads=threads))
+    network, load_ms = timed(lambda: load(model, name=name, threads=threads))
     rng = np.random.default_rng(0)
     network.set(**{x.name: rng.standard_normal(x.shape).astype(x.dtype) for x in network.inputs})
-    _, first_ms = _timed(network.invoke)
+    _, first_ms = timed(network.invoke)
     return Timing.of(load_ms, first_ms, _measure(network.invoke, warmup=warmup, runs=runs), warmup)
 
 
@@ -169,7 +169,7 @@ class _FirstCalls:
         return self._watch("decoder", lambda: self._components.decode(latent))
 
     def _watch(self, name: str, run: Callable[[], np.ndarray]) -> np.ndarray:
-        result, ms = _timed(run)
+        result, ms = timed(run)
         self.first_ms.setdefault(name, ms)
         self.calls[name] += 1
         return result
@@ -183,7 +183,7 @@ def _load(
     bundle = bundle.at(*(size or bundle.manifest.image_shape[:2]))
     networks, times = {}, {}
     for name in COMPONENTS:
-        networks[name], times[name] = _timed(
+        networks[name], times[name] = timed(
             lambda name=name: load_component(bundle, name, **options)
         )
     pipeline = Pipeline(
@@ -216,10 +216,11 @@ def _measure(run: Callable[[], object], *, warmup: int, runs: int) -> list[float
     """Returns the milliseconds of each of `runs` runs, after `warmup` others."""
     for _ in range(warmup):
         run()
-    return [_timed(run)[1] for _ in range(runs)]
+    return [timed(run)[1] for _ in range(runs)]
 
 
-def _timed(run: Callable[[], T]) -> tuple[T, float]:
+def timed(run: Callable[[], T]) -> tuple[T, float]:
+    """Returns what something returns, and its milliseconds."""
     start = time.perf_counter_ns()
     result = run()
     return result, (time.perf_counter_ns() - start) / 1e6

@@ -15,10 +15,10 @@ from tfsnap.runtime.contexts import predict_each
 from tfsnap.runtime.errors import BundleError, RequestError
 from tfsnap.runtime.interpreter import Network, find_backend, load
 from tfsnap.runtime.manifest import COMPONENTS, ENCODER, MANIFEST, TensorSpec
-from tfsnap.runtime.shelf import Shelf, ShelvedNetwork
+from tfsnap.runtime.shelf import Loaded, Shelf, ShelvedNetwork
 from tfsnap.runtime.weight_cache import CachedNetwork
 
-AnyNetwork = Network | CachedNetwork | ChunkedNetwork | ShelvedNetwork
+AnyNetwork = Loaded | ShelvedNetwork
 
 
 class Components(Protocol):
@@ -190,7 +190,7 @@ def load_files(
     low_memory: bool = False,
     caches: Mapping[str, pathlib.Path] = MappingProxyType({}),
     **options: Any,
-) -> Network | CachedNetwork | ChunkedNetwork:
+) -> Loaded:
     """Loads a network from one file or from its chunks.
 
     Args:

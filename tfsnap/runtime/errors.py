@@ -25,5 +25,10 @@ class NotFiniteError(TfsnapError, ArithmeticError):
     """A network returned NaN or infinity."""
 
 
+def one_line(error: Exception) -> str:
+    """The message of an error of a library, its lines joined."""
+    return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
 class PromptTruncatedWarning(UserWarning):
     """A prompt was too long for the text encoder and lost its end."""

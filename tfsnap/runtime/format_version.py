@@ -1,9 +1,8 @@
 """Which versions of the bundle format there are, and which a bundle needs."""
 
 OLDEST = 1  # That this tfsnap reads.
-NEWEST = (
-    3  # Several sizes, chunks and guidance in one call came with 2, smaller vocabularies with 3.
-)
+# Several sizes, chunks and guidance in one call came with 2, smaller vocabularies with 3.
+NEWEST = 3
 
 
 def check_version(version: object) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfsnap.runtime.errors import BundleError, InterpreterError, RequestError
+from tfsnap.runtime.errors import BundleError, InterpreterError, RequestError, one_line
 from tfsnap.runtime.manifest import TensorSpec
 
 BACKENDS = ("ai_edge_litert", "tflite_runtime")  # In the order in which they are tried.
@@ -201,8 +201,9 @@ def load(
         interpreter.allocate_tensors()
         return Network(interpreter, found, signature)
     except (ValueError, RuntimeError) as error:
-        reason = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-        raise BundleError(f"{name}: {found.name} {found.version} refuses it: {reason}") from error
+        raise BundleError(
+            f"{name}: {found.name} {found.version} refuses it: {one_line(error)}"
+        ) from error
 
 
 def require_threads(threads: int) -> None:

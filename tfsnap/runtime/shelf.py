@@ -8,6 +8,9 @@ import numpy as np
 from tfsnap.runtime.chunked import ChunkedNetwork
 from tfsnap.runtime.interpreter import Backend, Network
 from tfsnap.runtime.manifest import TensorSpec
+from tfsnap.runtime.weight_cache import CachedNetwork
+
+Loaded = Network | CachedNetwork | ChunkedNetwork
 
 
 class Shelf:
@@ -15,11 +18,9 @@ class Shelf:
 
     def __init__(self):
         self._owner: Any = None
-        self._network: Network | ChunkedNetwork | None = None
+        self._network: Loaded | None = None
 
-    def take(
-        self, owner: object, load: Callable[[], Network | ChunkedNetwork]
-    ) -> Network | ChunkedNetwork:
+    def take(self, owner: object, load: Callable[[], Loaded]) -> Loaded:
         """Returns the network of an owner, loaded unless it was the last that was taken."""
         if owner is not self._owner:
             self._owner = self._network = None  # Before the next is loaded.
@@ -43,7 +44,7 @@ class ShelvedNetwork:
       outputs: its outputs.
     """
 
-    def __init__(self, load: Callable[[], Network | ChunkedNetwork], shelf: Shelf):
+    def __init__(self, load: Callable[[], Loaded], shelf: Shelf):
         self._load = load
         self._shelf = shelf
         self._arrays: dict[str, np.ndarray] = {}
@@ -71,5 +72,5 @@ class ShelvedNetwork:
         """As `Network.delegate`."""
         return self._delegate
 
-    def _take(self) -> Network | ChunkedNetwork:
+    def _take(self) -> Loaded:
         return self._shelf.take(self, self._load)

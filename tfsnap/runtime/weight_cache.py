@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfsnap.runtime.errors import BundleError, InterpreterError
+from tfsnap.runtime.errors import BundleError, InterpreterError, one_line
 from tfsnap.runtime.interpreter import SIGNATURE, Backend, find_backend, require_threads
 from tfsnap.runtime.manifest import TensorSpec
 
@@ -63,8 +63,7 @@ class CachedNetwork:
             place = self._model.get_signature_index(signature)
             self._tensors(place, signature)
         except (ValueError, RuntimeError) as error:
-            reason = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-            raise BundleError(f"{name}: {_PACKAGE} refuses it: {reason}") from error
+            raise BundleError(f"{name}: {_PACKAGE} refuses it: {one_line(error)}") from error
 
     def _tensors(self, place: int, signature: str) -> None:
         model, names = self._model, self._model.get_signature_by_index(place)
