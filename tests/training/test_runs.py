@@ -54,6 +54,18 @@ def test_a_run_that_never_began_is_mended(tmp_path):
         save_config(tmp_path, UNetJob())
 
 
+def test_a_run_may_become_longer_and_keep_its_books_otherwise(tmp_path):
+    job = UNetJob()
+    begin(tmp_path, job)
+    longer = job.replace(training=job.training.replace(steps=5000, log_every=7, keep_every=100))
+    save_config(tmp_path, longer)
+    assert load_job(tmp_path) == longer
+    smaller = longer.replace(training=longer.training.replace(steps=6000, batch_size=8))
+    with pytest.raises(TrainingError, match=r"another config: training\.batch_size was 64, is 8\."):
+        save_config(tmp_path, smaller)
+    assert load_job(tmp_path) == longer
+
+
 def test_another_part_is_another_run(tmp_path):
     begin(tmp_path, AutoencoderJob())
     with pytest.raises(WeightFileError, match="trained the autoencoder; the UNet's run is wanted"):

@@ -49,6 +49,17 @@ def test_rerun_continues_to_the_same_weights(tmp_path):
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+def test_a_finished_run_goes_on_to_more_steps(tmp_path):
+    constant = TRAINING.replace(optimizer=TRAINING.optimizer.replace(final_fraction=1.0))
+    longer = DenseJob(training=constant.replace(steps=2 * constant.steps))
+    straight = Trainer(longer, workdir=tmp_path / "a", strategy=shared_strategy("one")).fit()
+    for job in (DenseJob(training=constant), longer):
+        again = Trainer(job, workdir=tmp_path / "b", strategy=shared_strategy("one")).fit()
+    found = load_tensors(again)[0]
+    for name, value in load_tensors(straight)[0].items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
 def test_saved_weights_are_the_average_and_describe_the_network(tmp_path):
     trainer = Trainer(TinyJob(), workdir=tmp_path, strategy=shared_strategy("one"))
     for average in trainer.average.variables.values():

@@ -6,6 +6,17 @@ from tfsnap.config import Config
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
+# Fields of training that another value may be given for when a run goes on.
+MAY_CHANGE = (
+    "steps",
+    "log_every",
+    "preview_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "keep_every",
+    "asynchronous_checkpoints",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(Config):

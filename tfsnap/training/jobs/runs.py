@@ -8,6 +8,7 @@ from typing import Any
 from tfsnap.config import differences, write_json
 from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
+from tfsnap.training.config import MAY_CHANGE
 from tfsnap.training.jobs import JOBS, AnyJob, job_from_dict
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.lora import merge
@@ -23,16 +24,19 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
 
     A run that was started before a field existed counts as started with the field's default. A
     run that ended before its first checkpoint has nothing to lose: another config takes its place.
+    The fields of `MAY_CHANGE`, above all the number of steps, may change at any time: a run that
+    goes on to another number of steps takes the learning rate of the new length.
 
     Raises:
       TrainingError: the workdir was started with another config; the message names the fields.
       WeightFileError: its config cannot be read.
     """
-    old = _to_dict(load_job(workdir)) if is_run(workdir) else None
+    old, new = _to_dict(load_job(workdir)) if is_run(workdir) else None, _to_dict(job)
     if old and _is_begun(workdir):
-        _require_equal(workdir, old, _to_dict(job))
-    else:
-        _write_config(workdir, _to_dict(job))
+        open_fields = {field: new["training"][field] for field in MAY_CHANGE}
+        _require_equal(workdir, {**old, "training": {**old["training"], **open_fields}}, new)
+    if old != new:
+        _write_config(workdir, new)
 
 
 def require_same_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
