@@ -1,6 +1,27 @@
-"""Flags that are lists: named paths, numbers."""
+"""Flags that are lists: named paths, networks, numbers."""
+
+import urllib.parse
+from typing import NamedTuple
 
 from absl import flags
+
+from tfsnap.diffusion.samplers import SAMPLERS
+
+
+class NetworkFlag(NamedTuple):
+    """A network and what is fixed for it.
+
+    Attributes:
+      path: a run or a bundle.
+      steps: of the sampler, or None.
+      guidance: the guidance scale, or None.
+      sampler: one of `SAMPLERS`, or None.
+    """
+
+    path: str
+    steps: int | None = None
+    guidance: float | None = None
+    sampler: str | None = None
 
 
 def named_paths(flag: flags.FlagHolder) -> dict[str, str]:
@@ -19,6 +40,36 @@ def named_paths(flag: flags.FlagHolder) -> dict[str, str]:
             )
         found[name] = path
     return found
+
+
+def networks(flag: flags.FlagHolder) -> dict[str, NetworkFlag]:
+    """NAME=PATH?steps=8&guidance=3&sampler=ddim,... as a dict; each setting may be left out.
+
+    Raises:
+      ValueError: as `named_paths`, or a setting is unknown or its value is not one.
+    """
+    found = {}
+    for name, value in named_paths(flag).items():
+        path, _, query = value.partition("?")
+        try:
+            given = dict(urllib.parse.parse_qsl(query, strict_parsing=bool(query)))
+            kinds = {"steps": int, "guidance": float, "sampler": str}
+            network = NetworkFlag(path, **{key: kinds[key](text) for key, text in given.items()})
+        except (KeyError, ValueError) as error:
+            raise ValueError(_settings(flag, name, query)) from error
+        few = network.steps is not None and network.steps < 1
+        negative = network.guidance is not None and not network.guidance >= 0
+        if few or negative or (network.sampler and network.sampler not in SAMPLERS):
+            raise ValueError(_settings(flag, name, query))
+        found[name] = network
+    return found
+
+
+def _settings(flag: flags.FlagHolder, name: str, query: str) -> str:
+    return (
+        f"--{flag.name} has {query!r} for {name}; behind the ? may come steps=, guidance= and "
+        f"sampler= (one of {', '.join(SAMPLERS)}), joined by &"
+    )
 
 
 def numbers(flag: flags.FlagHolder, kind: type, least: float) -> list:

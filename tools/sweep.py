@@ -2,6 +2,8 @@ r"""Draws distance against CLIP score over guidance scales and steps, as SnapFus
 
     tools/sweep.py --networks=teacher=runs/distill/teacher16,student=runs/distill/efficient8 \
         --guidance=1,2,3,4 --steps=8,16,50 --count=208 --output=runs/sweep
+    tools/sweep.py --networks='long=runs/emoji/unet?steps=50,short=runs/emoji/unet?steps=8' \
+        --output=runs/steps
     tools/sweep.py --networks=int8=runs/emoji/int8 --clip=runs/emoji/clip/weights.safetensors \
         --guidance=1,2,4 --split=holdout --output=runs/int8
     tools/sweep.py --networks=sd=runs/sd15 --dataset=data/coco --resolution=512 --prompts=coco \
@@ -40,10 +42,12 @@ from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.jobs.runs import is_run, load_unet_job
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.from_pytorch_fid import load_inception
-from tools.flag_lists import named_paths, numbers
+from tools.flag_lists import NetworkFlag, named_paths, networks, numbers
 from tools.generators import Draw, finite_uint8, open_generator
 
-_NETWORKS = flags.DEFINE_list("networks", None, "NAME=PATH of runs and bundles.")
+_NETWORKS = flags.DEFINE_list(
+    "networks", None, "NAME=PATH?steps=8&guidance=3&sampler=ddim of runs and bundles."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of features, tables and plots.")
 _GUIDANCE = flags.DEFINE_list("guidance", ["4"], "Scales; a baked-in one takes their place.")
 _STEPS = flags.DEFINE_list("steps", [], "Step counts; by default each network's own.")
@@ -99,13 +103,16 @@ def _judge(data: DataConfig, weights: str, prompts: list[Prompt], side: int) -> 
     return Judge(captions, references, **how)
 
 
-def _measured(sweep: Sweep, name: str, grid: dict[str, list]) -> list[Result]:
-    network = open_generator(named_paths(_NETWORKS)[name], threads=_THREADS.value)
-    sweep.claim(name, network.identity)
-    scales = grid["guidance"] if network.baked is None else [network.baked]
+def _measured(sweep: Sweep, name: str, how: NetworkFlag, grid: dict[str, list]) -> list[Result]:
+    network = open_generator(how.path, threads=_THREADS.value)
+    sweep.claim(name, network.identity + (f", {how.sampler}" if how.sampler else ""))
+    fixed = how.guidance if network.baked is None else network.baked
+    scales = grid["guidance"] if fixed is None else [fixed]
+    counts = [how.steps] if how.steps else grid["steps"] or [network.steps]
     results = []
-    for steps, scale in itertools.product(grid["steps"] or [network.steps], scales):
-        make = functools.partial(_pictures, network.make(steps=steps, guidance=scale))
+    for steps, scale in itertools.product(counts, scales):
+        draw = network.make(steps=steps, guidance=scale, sampler=how.sampler)
+        make = functools.partial(_pictures, draw)
         results.append(sweep.measure(Point(name, steps, scale), make))
         print(results[-1], flush=True)
     return results
@@ -116,10 +123,10 @@ def _pictures(draw: Draw, prompts: Sequence[Prompt]) -> np.ndarray:
 
 
 def _sweep() -> None:
-    networks, folder = named_paths(_NETWORKS), pathlib.Path(_OUTPUT.value)
+    found, folder = networks(_NETWORKS), pathlib.Path(_OUTPUT.value)
     grid = {"guidance": numbers(_GUIDANCE, float, 0), "steps": numbers(_STEPS, int, 1)}
     others = {name: load_reference(path) for name, path in named_paths(_FLOORS).items()}
-    runs = [path for path in networks.values() if is_run(pathlib.Path(path))]
+    runs = [how.path for how in found.values() if is_run(pathlib.Path(how.path))]
     data, weights = _data(runs), _CLIP.value or (load_unet_job(runs[0]).clip if runs else None)
     if not weights:
         raise ValueError("a bundle has no image tower to score pictures with: give --clip=FILE")
@@ -128,8 +135,8 @@ def _sweep() -> None:
     judge = _judge(data, weights, prompts, side)
     floors = judge.floors(others, count=len(prompts))
     sweep, results = Sweep(folder, prompts, judge), []
-    for name in networks:
-        results += _measured(sweep, name, grid)
+    for name, how in found.items():
+        results += _measured(sweep, name, how, grid)
         write_results(results, floors, folder)
 
 

@@ -56,6 +56,14 @@ def test_guidance_and_steps_are_those_asked_for(tiny_bundle, tmp_path):
     assert (report["steps"], report["guidance"], report["evaluations"]) == (3, 1.0, 3)
 
 
+def test_what_saves_memory_is_measured_as_it_will_run(tiny_bundle, tmp_path):
+    cache = tmp_path / "cache"
+    flags = ["--runs=1", "--pictures=1", "--low_memory", f"--weight_cache={cache}"]
+    done = run([TOOL, f"--bundle={tiny_bundle}", *flags], interpreter="ai_edge_litert")
+    assert done.returncode == 0, done.stderr
+    assert len(list(cache.iterdir())) == 3
+
+
 def test_the_table_has_a_line_for_every_timing():
     timing = Timing(1.0, 2.0, 3.0, 4.5, warmup=6, runs=7)
     report = LatencyReport(

@@ -62,20 +62,25 @@ def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path)
         assert ending("reference_statistics", *arguments, clip, output) is None
     code = ending(
         "sweep",
-        f"--networks=int8={bundle}",
+        f"--networks=int8={bundle}?steps=1&sampler=dpmpp_2m,own={bundle}?guidance=2&steps=2",
         "--resolution=16",
         f"--output={tmp_path}/out",
         clip,
         f"--references=real={tmp_path}/validation.npz",
         f"--floors=real={tmp_path}/train.npz",
-        "--steps=1",
+        "--steps=7",  # Each network has its own.
         "--count=3",
         "--resamples=3",
     )
     assert code is None
     values = json.loads((tmp_path / "out" / "results.json").read_text())
     assert values["floors"]["real"]["count"] == 3  # As many as are generated.
-    assert values["points"][0]["point"] == {"network": "int8", "steps": 1, "guidance": 4.0}
+    assert [point["point"] for point in values["points"]] == [
+        {"network": "int8", "steps": 1, "guidance": 4.0},
+        {"network": "own", "steps": 2, "guidance": 2.0},
+    ]
+    known = json.loads((tmp_path / "out" / "sweep.json").read_text())["networks"]
+    assert known["int8"] == f"{known['own']}, dpmpp_2m"
 
 
 @pytest.mark.parametrize(
@@ -85,6 +90,9 @@ def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path)
         (["--guidance=1,x"], "--guidance is '1,x'; it is a list of numbers, 0 or more"),
         (["--steps=0"], "--steps is '0'; it is a list of numbers, 1 or more"),
         (["--networks=a=1,a=2"], "--networks has 'a=2'; it is a list of NAME=PATH"),
+        (["--networks=a=x?step=3"], "--networks has 'step=3' for a; behind the ? may come steps="),
+        (["--networks=a=x?steps=0"], "--networks has 'steps=0' for a; behind the ? may come"),
+        (["--networks=a=x?sampler=dpm"], "sampler= (one of ddim, dpmpp_2m,"),
         (["--networks=a=nowhere", "--clip=x"], "x: no such weight file"),
         (["--networks=a=nowhere"], "a bundle has no image tower to score pictures with"),
         (["--references=r=nowhere.npz"], "nowhere.npz: no such file of statistics"),

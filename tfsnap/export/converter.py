@@ -15,8 +15,10 @@ from tfsnap.export.precision import STORES
 from tfsnap.export.scheduling import schedule
 from tfsnap.export.skeleton import Skeleton, skeleton_of
 from tfsnap.export.tflite_graph import TFLiteGraph
+from tfsnap.export.wide_convolutions import split_wide
 
 PRECISIONS = tuple(STORES)
+FOR_GPUS = "fp16"
 _REFUSED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 
 
@@ -25,9 +27,10 @@ def convert(graph: Graph, precision: str) -> ConvertedModel:
 
     Args:
       graph: the graph; its argument and result names become the signature's.
-      precision: "fp16" stores weights as half floats, and every delegate computes as it likes;
-        "int8" stores weights as int8 and quantises activations at run time (dynamic range), for the
-        CPU; "int8_weights" stores them as int8 and computes in floats.
+      precision: "fp16" stores weights as half floats, every delegate computes as it likes, and
+        convolutions too wide for GPUs are in parts (`tfsnap.export.wide_convolutions`); "int8"
+        stores weights as int8 and quantises activations at run time (dynamic range), for the CPU;
+        "int8_weights" stores them as int8 and computes in floats.
 
     Returns:
       The model, its weights not yet read.
@@ -39,6 +42,8 @@ def convert(graph: Graph, precision: str) -> ConvertedModel:
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     edited = folded(graph)
+    if precision == FOR_GPUS:
+        split_wide(edited)
     STORES[precision](edited)
     return ConvertedModel(f"{graph.name} in {precision}", *edited.packed())
 

@@ -156,6 +156,10 @@ GPU = [
         lambda a: tf.nn.conv2d(a, normal(3, 3, 3, 6), 1, "SAME"), ((1, 8, 8, 6),),
     ),
     Violation(
+        "wide-convolution", "gpu", "CONV_2D",
+        lambda a: tf.nn.conv2d(a, normal(3, 3, 960, 320), 1, "SAME"), ((1, 32, 32, 960),),
+    ),
+    Violation(
         "conv-3d", "gpu", "CONV_3D",
         lambda a: tf.nn.conv3d(a, normal(3, 3, 3, 4, 4), [1] * 5, "SAME"), ((1, 4, 4, 4, 4),),
     ),

@@ -12,6 +12,7 @@ from tfsnap.export.rules.rule import (
     Rule,
     each_of,
 )
+from tfsnap.export.wide_convolutions import MOST_ROWS
 
 _VECTOR = 4  # GPUs keep channels in vectors of this many.
 
@@ -41,6 +42,14 @@ def _narrow_groups(operator: Operator) -> str | None:
     if ins % _VECTOR == 0 and outs % _VECTOR == 0:
         return None
     return f"{groups} groups of {ins} channels to {outs}"
+
+
+def _wide_kernel(operator: Operator) -> str | None:
+    _, height, width, channels = operator.inputs[1].shape
+    rows = height * width * channels
+    if rows <= MOST_ROWS:
+        return None
+    return f"{height} x {width} x {channels:,} = {rows:,} rows"
 
 
 def _beta(operator: Operator) -> str | None:
@@ -100,6 +109,15 @@ RULES = (
         GPUS,
         Effect.WRONG,
         each_of(["CONV_2D"], _narrow_groups),
+    ),
+    Rule(
+        "wide-convolution",
+        "The GPU accelerator may keep weights in a texture with a row for each place of the kernel "
+        f"and input channel; beyond WebGPU's {MOST_ROWS:,} it computes something else: "
+        "add up convolutions of parts of the channels.",
+        (GPU,),
+        Effect.WRONG,
+        each_of(["CONV_2D"], _wide_kernel),
     ),
     Rule(
         "conv-3d",
