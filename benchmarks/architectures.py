@@ -6,7 +6,8 @@
 
 The evolved network goes on from the search's own weights; the others start with what they keep of
 the teacher's and are trained longer by the steps that the search took, so that all are trained for
-as many. With --shapes all start from the teacher. Random networks are others for each seed; all
+as many. With --nosearch_counts all are trained for --steps after they were pruned, and with
+--shapes all start from the teacher as well. Random networks are others for each seed; all
 draw the same pictures. Whatever follows `--` is given to tools/train.py. Run again, the program
 goes on where it stopped. docs/architecture.md has a result.
 """
@@ -49,6 +50,9 @@ _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", 1)
 _STEPS = flags.DEFINE_integer("steps", 600, "Steps of training.", 1)
 _SHAPES = flags.DEFINE_bool(
     "shapes", False, "The evolved network starts with the teacher's weights as well."
+)
+_SEARCH_COUNTS = flags.DEFINE_bool(
+    "search_counts", True, "The others are trained longer, by the steps that the search took."
 )
 _COUNT = flags.DEFINE_integer("count", 144, "Pictures of a network that are scored.", 1)
 _SPLIT = flags.DEFINE_string("split", "all", "Whose captions they show.")
@@ -105,8 +109,9 @@ class Maker:
         """All networks, seed by seed."""
         evolved = apply_all(self.teacher, self.edits)
         weights, steps = carry(self.tensors, evolved), _STEPS.value
-        if not _SHAPES.value:  # The others are trained for as long as the search was.
-            weights, steps = load_tensors(self.evolved)[0], _STEPS.value + self.searched
+        if not _SHAPES.value:
+            weights = load_tensors(self.evolved)[0]
+            steps += self.searched if _SEARCH_COUNTS.value else 0
         thin = slim_unet(self.tensors, wide=self.teacher, narrow=self.narrow)
         for seed in range(_SEEDS.value):
             yield Arm("evolved", seed, evolved.config, weights, _STEPS.value)
