@@ -6,11 +6,13 @@
 
 Every network has its turn in every round, in a process of its own: loaded, run once and then
 `--runs` times on random inputs. The processor's time, divided by the threads, is what the clock
-would show if nothing else ran. What is missing from the folder is left out. PyTorch's UNet is that
-of diffusers. Pictures are sums: the text encoder for each context, the UNet for each context and
-step, the decoder. `--picture=snapfusion-int8` draws one for real, with guidance: does the sum hold,
-and what is the peak memory of it all? `--low_memory` and `--weight_cache` are those of the runtime.
-Prints Markdown tables. Linux only, for the peak memory.
+would show if nothing else ran. What is missing from the folder is left out. The UNet of diffusers
+runs in PyTorch, ONNX Runtime and OpenVINO (`benchmarks/other_runtimes.py` makes their files).
+
+Pictures are sums: the text encoder for each context, the UNet for each context and step, the
+decoder. `--picture=snapfusion-int8` draws one for real, with guidance: does the sum hold, and what
+is the peak memory of it all? `--low_memory` and `--weight_cache` are those of the runtime. Prints
+Markdown tables. Linux only, for the peak memory.
 """
 
 import json
@@ -27,6 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import numpy as np
 from absl import app, flags
 
+from benchmarks import other_runtimes
 from tfsnap.bench.device import describe_device, peak_memory_mb
 from tfsnap.bench.timing import timed
 from tfsnap.runtime.interpreter import Network, load
@@ -40,11 +43,10 @@ TFLITE = [
     *(f"unet-{name}-{precision}" for precision in _PRECISIONS for name in _UNETS),
     *(f"{name}-{precision}" for precision in _PRECISIONS for name in _PARTS),
 ]
-TORCH = ["torch-float32", "torch-bfloat16"]
 Run = Callable[[], object]
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where the networks are.", required=True)
-_NETWORKS = flags.DEFINE_multi_string("network", [*TFLITE, *TORCH], "Repeatable.")
+_NETWORKS = flags.DEFINE_multi_string("network", [*TFLITE, *other_runtimes.NAMES], "Repeatable.")
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of every network.", 1)
 _RUNS = flags.DEFINE_integer("runs", 2, "Measured runs in a turn.", 1)
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each network has its turn.", 0)
@@ -82,17 +84,11 @@ def tflite_run(name: str, shelf: Shelf | None = None) -> Run:
     return network.invoke
 
 
-def torch_run(dtype: str) -> Run:
-    """diffusers' UNet in PyTorch."""
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    torch.set_num_threads(_THREADS.value)
-    torch.set_grad_enabled(False)
-    kind = getattr(torch, dtype)
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768).eval().to(kind)
-    latent, context = torch.randn(1, 4, 64, 64, dtype=kind), torch.randn(1, 77, 768, dtype=kind)
-    return lambda: unet(latent, torch.tensor(1.0), context)
+def prepare(name: str) -> Run:
+    """Loads a network; what it returns evaluates it."""
+    if name in other_runtimes.NAMES:
+        return other_runtimes.prepare(name, _THREADS.value, pathlib.Path(_FOLDER.value))
+    return tflite_run(name)
 
 
 def cpu_timed(run: Run) -> tuple[float, float]:
@@ -104,8 +100,7 @@ def cpu_timed(run: Run) -> tuple[float, float]:
 
 def measure_network(name: str) -> dict[str, object]:
     """One turn of a network."""
-    _, _, dtype = name.partition("-")
-    run, load_ms = timed(lambda: torch_run(dtype) if name in TORCH else tflite_run(name))
+    run, load_ms = timed(lambda: prepare(name))
     _, first_ms = timed(run)
     ms, cpu = zip(*(cpu_timed(run) for _ in range(_RUNS.value)), strict=True)
     return {"load": load_ms, "first": first_ms, "ms": ms, "cpu": cpu}
@@ -137,7 +132,10 @@ def apart(stage: str, name: str) -> dict:
 
 def is_there(name: str) -> bool:
     """Whether a network can be measured."""
-    return name in TORCH or pathlib.Path(_FOLDER.value, f"{name}.tflite").exists()
+    folder = pathlib.Path(_FOLDER.value)
+    if name in other_runtimes.NAMES:
+        return other_runtimes.is_there(folder, name)
+    return (folder / f"{name}.tflite").exists()
 
 
 def print_networks(found: dict[str, list[dict]]) -> dict[str, float]:
