@@ -142,7 +142,7 @@ def test_missing_merges_say_how_to_get_them(tmp_path):
         Tokenizer(tmp_path / "none.txt.gz")
 
 
-@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"version\na b\n")])
+@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"version\na b\n", mtime=0)])
 def test_corrupt_merges_are_refused(tmp_path, content):
     path = tmp_path / "merges.txt.gz"
     path.write_bytes(content)
