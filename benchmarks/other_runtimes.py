@@ -11,9 +11,9 @@ OpenVINO computes both in bfloat16 or float32, as the name says or, for int8, as
 """
 
 import pathlib
-import sys
 from collections.abc import Callable
 
+import numpy as np
 from absl import app, flags
 
 Run = Callable[[], object]
@@ -46,10 +46,8 @@ def torch_run(folder: pathlib.Path, precision: str, threads: int) -> Run:
     return lambda: unet(*inputs)
 
 
-def random_inputs() -> dict[str, object]:
+def random_inputs() -> dict[str, np.ndarray]:
     """What the exported network takes."""
-    import numpy as np
-
     rng = np.random.default_rng(0)
     latent, context = (rng.standard_normal(s, dtype=np.float32) for s in (_LATENT, _CONTEXT))
     return dict(zip(_INPUTS, (latent, np.array(1.0, np.float32), context), strict=True))
@@ -59,10 +57,12 @@ def onnxruntime_run(folder: pathlib.Path, precision: str, threads: int) -> Run:
     """An evaluation in ONNX Runtime."""
     import onnxruntime
 
+    del precision  # The file has it.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    file = folder / f"onnxruntime-{precision}" / "unet.onnx"
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        folder / "unet.onnx", options, providers=["CPUExecutionProvider"]
+    )
     inputs = random_inputs()
     return lambda: session.run(None, inputs)
 
@@ -74,9 +74,7 @@ def openvino_run(folder: pathlib.Path, precision: str, threads: int) -> Run:
     options = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if precision != "int8":
         options["INFERENCE_PRECISION_HINT"] = {"float32": "f32", "bfloat16": "bf16"}[precision]
-    stored = "int8" if precision == "int8" else "float32"
-    file = folder / f"openvino-{stored}" / "unet.xml"
-    network = openvino.Core().compile_model(file, "CPU", options)
+    network = openvino.Core().compile_model(folder / "unet.xml", "CPU", options)
     inputs = random_inputs()
     return lambda: network(inputs)
 
@@ -93,15 +91,20 @@ NAMES = [
 ]
 
 
+def place(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """The folder of a network; in bfloat16 one computes with what is stored in float32."""
+    return folder / name.replace("bfloat16", "float32")
+
+
 def is_there(folder: pathlib.Path, name: str) -> bool:
     """Whether a network can be measured."""
-    return name.startswith("torch") or (folder / name.replace("bfloat16", "float32")).is_dir()
+    return name.startswith("torch") or place(folder, name).is_dir()
 
 
 def prepare(name: str, threads: int, folder: pathlib.Path) -> Run:
     """Loads a network of `NAMES`; what it returns evaluates it."""
     runtime, _, precision = name.partition("-")
-    return RUNTIMES[runtime](folder, precision, threads)
+    return RUNTIMES[runtime](place(folder, name), precision, threads)
 
 
 def write_onnx(folder: pathlib.Path) -> None:
@@ -109,7 +112,7 @@ def write_onnx(folder: pathlib.Path) -> None:
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    plain, small = (folder / f"onnxruntime-{p}" / "unet.onnx" for p in ("float32", "int8"))
+    plain, small = (place(folder, f"onnxruntime-{p}") / "unet.onnx" for p in ("float32", "int8"))
     for file in (plain, small):
         file.parent.mkdir(parents=True, exist_ok=True)
     unet, inputs = diffusers_unet("float32")
@@ -125,10 +128,11 @@ def write_openvino(folder: pathlib.Path) -> None:
     import nncf
     import openvino
 
-    network = openvino.convert_model(folder / "onnxruntime-float32" / "unet.onnx")
-    openvino.save_model(network, folder / "openvino-float32" / "unet.xml", compress_to_fp16=False)
-    small = nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
-    openvino.save_model(small, folder / "openvino-int8" / "unet.xml")
+    network = openvino.convert_model(place(folder, "onnxruntime-float32") / "unet.onnx")
+    plain, small = (place(folder, f"openvino-{p}") / "unet.xml" for p in ("float32", "int8"))
+    openvino.save_model(network, plain, compress_to_fp16=False)
+    compressed = nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
+    openvino.save_model(compressed, small)
 
 
 def main(argv: list[str]) -> None:
@@ -141,4 +145,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     _FOLDER = flags.DEFINE_string("folder", None, "Where the networks go.", required=True)
-    sys.exit(app.run(main))
+    app.run(main)

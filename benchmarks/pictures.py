@@ -21,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 # Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -30,6 +29,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import other_runtimes
+from benchmarks.other_runtimes import Run
 from tfsnap.bench.device import describe_device, peak_memory_mb
 from tfsnap.bench.timing import timed
 from tfsnap.runtime.interpreter import Network, load
@@ -43,7 +43,6 @@ TFLITE = [
     *(f"unet-{name}-{precision}" for precision in _PRECISIONS for name in _UNETS),
     *(f"{name}-{precision}" for precision in _PRECISIONS for name in _PARTS),
 ]
-Run = Callable[[], object]
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where the networks are.", required=True)
 _NETWORKS = flags.DEFINE_multi_string("network", [*TFLITE, *other_runtimes.NAMES], "Repeatable.")

@@ -1,5 +1,6 @@
 """Flags that are lists: named paths, networks, numbers."""
 
+import functools
 import urllib.parse
 from typing import NamedTuple
 
@@ -52,24 +53,35 @@ def networks(flag: flags.FlagHolder) -> dict[str, NetworkFlag]:
     for name, value in named_paths(flag).items():
         path, _, query = value.partition("?")
         try:
-            given = dict(urllib.parse.parse_qsl(query, strict_parsing=bool(query)))
-            kinds = {"steps": int, "guidance": float, "sampler": str}
-            network = NetworkFlag(path, **{key: kinds[key](text) for key, text in given.items()})
+            given = urllib.parse.parse_qsl(query, strict_parsing=bool(query))
+            settings = {key: _SETTINGS[key](text) for key, text in given}
         except (KeyError, ValueError) as error:
-            raise ValueError(_settings(flag, name, query)) from error
-        few = network.steps is not None and network.steps < 1
-        negative = network.guidance is not None and not network.guidance >= 0
-        if few or negative or (network.sampler and network.sampler not in SAMPLERS):
-            raise ValueError(_settings(flag, name, query))
-        found[name] = network
+            raise ValueError(
+                f"--{flag.name} has {query!r} for {name}; behind the ? may come steps=, guidance= "
+                f"and sampler= (one of {', '.join(SAMPLERS)}), joined by &"
+            ) from error
+        found[name] = NetworkFlag(path, **settings)
     return found
 
 
-def _settings(flag: flags.FlagHolder, name: str, query: str) -> str:
-    return (
-        f"--{flag.name} has {query!r} for {name}; behind the ? may come steps=, guidance= and "
-        f"sampler= (one of {', '.join(SAMPLERS)}), joined by &"
-    )
+def _number(kind: type, least: float, text: str) -> float:
+    number = kind(text)
+    if not number >= least:
+        raise ValueError(f"{text} is below {least}")
+    return number
+
+
+def _sampler(name: str) -> str:
+    if name not in SAMPLERS:
+        raise ValueError(f"{name} is no sampler")
+    return name
+
+
+_SETTINGS = {
+    "steps": functools.partial(_number, int, 1),
+    "guidance": functools.partial(_number, float, 0),
+    "sampler": _sampler,
+}
 
 
 def numbers(flag: flags.FlagHolder, kind: type, least: float) -> list:
@@ -84,11 +96,9 @@ def numbers(flag: flags.FlagHolder, kind: type, least: float) -> list:
       ValueError: an entry is none.
     """
     try:
-        found = [kind(value) for value in flag.value]
-    except ValueError:
-        found = []
-    if len(found) < len(flag.value) or any(not number >= least for number in found):
+        found = [_number(kind, least, value) for value in flag.value]
+    except ValueError as error:
         raise ValueError(
             f"--{flag.name} is {','.join(flag.value)!r}; it is a list of numbers, {least} or more"
-        )
+        ) from error
     return list(dict.fromkeys(found))

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tfsnap.export import converter
+from tfsnap.export import precision
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import Graph
 from tfsnap.export.tflite_graph import TFLiteGraph
@@ -41,7 +41,7 @@ def run(model, path):
 
 def test_parts_compute_what_the_whole_does(graph, tmp_path, monkeypatch):
     whole = convert(graph, "fp16")
-    monkeypatch.setattr(converter, "split_wide", lambda edited: split_wide(edited, ROWS))
+    monkeypatch.setattr(precision, "split_wide", lambda edited: split_wide(edited, ROWS))
     parts = convert(graph, "fp16")
     parsed = TFLiteGraph(parts.to_bytes())
     names = [op.name for op in parsed.operators if op.name != "DEQUANTIZE"]
@@ -54,6 +54,6 @@ def test_parts_compute_what_the_whole_does(graph, tmp_path, monkeypatch):
 
 
 def test_only_what_gpus_run_is_in_parts(graph, monkeypatch):
-    monkeypatch.setattr(converter, "split_wide", lambda edited: split_wide(edited, ROWS))
+    monkeypatch.setattr(precision, "split_wide", lambda edited: split_wide(edited, ROWS))
     names = [op.name for op in TFLiteGraph(convert(graph, "int8").to_bytes()).operators]
     assert names == ["CONV_2D", "CONV_2D"]

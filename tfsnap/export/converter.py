@@ -15,10 +15,8 @@ from tfsnap.export.precision import STORES
 from tfsnap.export.scheduling import schedule
 from tfsnap.export.skeleton import Skeleton, skeleton_of
 from tfsnap.export.tflite_graph import TFLiteGraph
-from tfsnap.export.wide_convolutions import split_wide
 
 PRECISIONS = tuple(STORES)
-FOR_GPUS = "fp16"
 _REFUSED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 
 
@@ -42,8 +40,6 @@ def convert(graph: Graph, precision: str) -> ConvertedModel:
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     edited = folded(graph)
-    if precision == FOR_GPUS:
-        split_wide(edited)
     STORES[precision](edited)
     return ConvertedModel(f"{graph.name} in {precision}", *edited.packed())
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfsnap.export.folding import AFFINE
 from tfsnap.export.tflite_graph import Operator, TFLiteGraph, size
+from tfsnap.export.wide_convolutions import split_wide
 from tfsnap.weights.lazy import LazyTensor
 
 _SMALLEST = 1024  # Numbers of a weight that is worth int8, as in the converter.
@@ -21,11 +22,12 @@ _GATHER_INT8 = 2
 
 
 def store_as_float16(graph: TFLiteGraph) -> None:
-    """Stores constants as float16 with a DEQUANTIZE behind each.
+    """Stores constants as float16 with a DEQUANTIZE behind each, for GPUs.
 
     GPU delegates fold that into convolutions and matrix products, but refuse a GATHER of it: the
-    embedding table of a text encoder stays float32.
+    embedding table of a text encoder stays float32. Convolutions too wide for them come in parts.
     """
+    split_wide(graph)
     tables = {op.inputs[0] for op in graph.operators if op.name == "GATHER"}
     for index in list(_floats(graph)):
         if index not in tables:

@@ -6,6 +6,7 @@ same, and computes something else (docs/delegates.md).
 """
 
 import copy
+import itertools
 import math
 
 import numpy as np
@@ -38,66 +39,57 @@ def _split(graph: TFLiteGraph, op: Operator, kernel: LazyTensor, most_rows: int)
         return  # A grouped convolution, of which no network here is so wide.
     count = math.ceil(height * width * channels / most_rows)
     step = _VECTOR * math.ceil(channels / count / _VECTOR)
-    total, last = None, op
+    made: list[Operator] = []
     for start in range(0, channels, step):
-        stop = min(start + step, channels)
-        piece = _slice(graph, op, start, stop, behind=last)
-        last = _convolution(graph, op, piece, kernel, (start, stop), behind=piece)
-        if total is not None:
-            last = _sum(graph, total, last)
-        total = last
+        total, part = made[-1:], slice(start, min(start + step, channels))
+        piece = _slice(graph, op, part)
+        made += [piece, _convolution(graph, op, kernel, piece, part)]
+        if total:
+            made.append(_sum(graph, *total, made[-1]))
+    for before, new in itertools.pairwise([op, *made]):
+        graph.insert(new, behind=before)
     activation = op.packed.builtinOptions.fusedActivationFunction
-    total.packed.builtinOptions.fusedActivationFunction = activation
+    made[-1].packed.builtinOptions.fusedActivationFunction = activation
     result = op.outputs[0]
     graph.remove(op)
-    graph.take_output(total, result)
+    graph.take_output(made[-1], result)
 
 
-def _slice(
-    graph: TFLiteGraph, op: Operator, start: int, stop: int, *, behind: Operator
-) -> Operator:
+def _slice(graph: TFLiteGraph, op: Operator, part: slice) -> Operator:
     """Channels of the input."""
     x, name = op.inputs[0], graph.name(op.outputs[0])
-    shape = (*graph.shape(x)[:-1], stop - start)
-    begin = np.array([0] * len(shape[:-1]) + [start], np.int32)
+    shape = (*graph.shape(x)[:-1], part.stop - part.start)
+    begin = np.array([0] * len(shape[:-1]) + [part.start], np.int32)
     inputs = [x]
     for label, value in (("begin", begin), ("size", np.array(shape, np.int32))):
         tensor = LazyTensor(value.shape, value.dtype, lambda value=value: value)
-        inputs.append(graph.add_constant(f"{name}/{label}_{start}", tensor))
-    output = graph.add_tensor(f"{name}/slice_{start}", shape, "float32")
+        inputs.append(graph.add_constant(f"{name}/{label}_{part.start}", tensor))
+    output = graph.add_tensor(f"{name}/slice_{part.start}", shape, "float32")
     made = Operator("SLICE", 1, inputs, [output])
     made.packed.builtinOptionsType = schema.BuiltinOptions.SliceOptions
     made.packed.builtinOptions = schema.SliceOptionsT()
-    graph.insert(made, behind=behind)
     return made
 
 
 def _convolution(
-    graph: TFLiteGraph,
-    op: Operator,
-    piece: Operator,
-    kernel: LazyTensor,
-    part: tuple[int, int],
-    *,
-    behind: Operator,
+    graph: TFLiteGraph, op: Operator, kernel: LazyTensor, piece: Operator, part: slice
 ) -> Operator:
     """The convolution of these channels; the first adds the bias."""
-    start, stop = part
-    shape = (*kernel.shape[:-1], stop - start)
-    weights = kernel.map(shape, lambda array: np.ascontiguousarray(array[..., start:stop]))
-    name = graph.name(op.outputs[0])
+    shape = (*kernel.shape[:-1], part.stop - part.start)
+    weights = kernel.map(shape, lambda array: np.ascontiguousarray(array[..., part]))
     bias = graph.constants[op.inputs[2]]
-    if start:
+    if part.start:
         bias = bias.map(bias.shape, np.zeros_like)
+    name = graph.name(op.outputs[0])
     inputs = [
         piece.outputs[0],
-        graph.add_constant(f"{name}/kernel_{start}", weights),
-        graph.add_constant(f"{name}/bias_{start}", bias),
+        graph.add_constant(f"{name}/kernel_{part.start}", weights),
+        graph.add_constant(f"{name}/bias_{part.start}", bias),
     ]
-    output = graph.add_tensor(f"{name}/part_{start}", graph.shape(op.outputs[0]), "float32")
+    shape = graph.shape(op.outputs[0])
+    output = graph.add_tensor(f"{name}/part_{part.start}", shape, "float32")
     made = Operator(op.name, op.version, inputs, [output], copy.deepcopy(op.packed))
     made.packed.builtinOptions.fusedActivationFunction = _NONE
-    graph.insert(made, behind=behind)
     return made
 
 
@@ -107,5 +99,4 @@ def _sum(graph: TFLiteGraph, total: Operator, last: Operator) -> Operator:
     made = Operator("ADD", 1, [total.outputs[0], last.outputs[0]], [output])
     made.packed.builtinOptionsType = schema.BuiltinOptions.AddOptions
     made.packed.builtinOptions = schema.AddOptionsT()
-    graph.insert(made, behind=last)
     return made

@@ -31,7 +31,8 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
       TrainingError: the workdir was started with another config; the message names the fields.
       WeightFileError: its config cannot be read.
     """
-    old, new = _to_dict(load_job(workdir)) if is_run(workdir) else None, _to_dict(job)
+    old = _to_dict(load_job(workdir)) if is_run(workdir) else None
+    new = _to_dict(job)
     if old and _is_begun(workdir):
         open_fields = {field: new["training"][field] for field in MAY_CHANGE}
         _require_equal(workdir, {**old, "training": {**old["training"], **open_fields}}, new)
