@@ -15,10 +15,8 @@ blocks in a stage as Stable Diffusion: what `configs/emoji/evolve.py` starts fro
       --config.latents=runs/emoji/latents
 
 8.7 million parameters, 457 MMACs (`tools/profile.py`), with as many ResNets in a stage as Stable
-Diffusion and an attention less on the largest map, for the search to choose from. With 48, 96 and
-128 channels, four heads and all attentions a step takes 1.9 s on two cores of an AMD EPYC, at 43 %
-of the peak of a matmul; 1.3 s with one head (`benchmarks/training_step.py`, one run of 5 steps
-each). Cost and result: unmeasured.
+Diffusion and fewer attentions on the largest map, where their softmax takes long on a CPU, for the
+search to choose from. Cost and result: unmeasured.
 """
 
 import ml_collections
