@@ -16,8 +16,8 @@ find the caption of a real picture?
 After 800 steps, one run on two cores of an AMD EPYC, most of which other work took, of 59.5 % of
 the 749 validation pictures among their 749 captions, and of 80.5 % of the 706 of the holdout among
 theirs (chance 0.1 %). Its learning rate fell as for 1,200 steps in the first 337 and then as for
-800, so that --config.training.steps=800 is near it and not the same. After all 2,400 steps, one run,
-of 66.8 % and 91.2 %; about 0.7 steps/s on two cores, 0.4 on one of them.
+800, so that --config.training.steps=800 is near it and not the same. After all 2,400 steps, one
+run, of 66.8 % and 91.2 %; about 0.7 steps/s on two cores, 0.4 on one of them.
 """
 
 import ml_collections

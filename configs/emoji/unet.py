@@ -15,8 +15,8 @@ blocks in a stage as Stable Diffusion: what `configs/emoji/evolve.py` starts fro
       --config.latents=runs/emoji/latents
 
 8.7 million parameters, 457 MMACs (`tools/profile.py`), with as many ResNets in a stage as Stable
-Diffusion and fewer attentions on the largest map, where their softmax takes long on a CPU, for the
-search to choose from. Cost and result: unmeasured.
+Diffusion and fewer attentions on the largest map, for the search to choose from. Cost and result:
+unmeasured.
 """
 
 import ml_collections
