@@ -76,7 +76,8 @@ class Twice:
         scale: tf.Tensor,
     ) -> tf.Tensor:
         """See `Evaluation`."""
-        null = tf.broadcast_to(self.null_context, tf.shape(context))
+        # Embeddings are of the precision that the text encoder computes in.
+        null = tf.broadcast_to(tf.cast(self.null_context, context.dtype), tf.shape(context))
         both = once(network, *(tf.concat(pair, 0) for pair in ((z, z), (t, t), (context, null))))
         conditional, unconditional = tf.split(both, 2)
         scale = tf.reshape(scale, [-1, 1, 1, 1])  # [B, 1, 1, 1]

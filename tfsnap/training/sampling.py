@@ -31,8 +31,7 @@ def guided(unet: UNet, guidance: float) -> Guided:
       sees the prompts alone, as does one that reads the scale.
     """
 
-    @tf.function(autograph=False)  # To convert it costs seconds, and it has nothing to convert.
-    def evaluate(z: tf.Tensor, t: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+    def output(z: tf.Tensor, t: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         count = z.shape[0]
         if unet.config.guidance_width is not None:
             times, scales = tf.fill([count], t), tf.fill([count], float(guidance))
@@ -41,6 +40,11 @@ def guided(unet: UNet, guidance: float) -> Guided:
             return unet(z, timesteps=tf.fill([count], t), context=context[:count])
         both = unet(tf.concat([z, z], axis=0), timesteps=tf.fill([2 * count], t), context=context)
         return guide(conditional=both[:count], unconditional=both[count:], scale=guidance)
+
+    @tf.function(autograph=False)  # To convert it costs seconds, and it has nothing to convert.
+    def evaluate(z: tf.Tensor, t: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        # A network that computes in half precision is sampled in the latent's.
+        return tf.cast(output(z, t, context), z.dtype)
 
     return evaluate
 
