@@ -22,9 +22,11 @@ from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.portable import compile_step
 from tfsnap.training.trainer import TrainingError
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
+from tools.unet_flag import unet_flag, with_unet
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: a file in configs/.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write.")
+_UNET = unet_flag()
 _WORKDIR = flags.DEFINE_string("workdir", None, "Run to go on from its newest checkpoint.")
 _DATA = flags.DEFINE_string(
     "data", None, "Folder for the training data, for several steps to share; by default --output."
@@ -45,7 +47,7 @@ def main(argv: list[str]) -> None:
     values = _CONFIG.value.to_dict()
     output = pathlib.Path(_OUTPUT.value)
     try:
-        job = job_from_dict(values)
+        job = with_unet(job_from_dict(values), _UNET.value)
         with tempfile.TemporaryDirectory() as empty:
             workdir = pathlib.Path(_WORKDIR.value or empty)
             manifest = compile_step(

@@ -31,6 +31,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=path, help="folder of the training data; default: the step's folder"
     )
+    parser.add_argument(
+        "--init", type=path, metavar="FILE", help="start from these weights, not from the step's"
+    )
+    parser.add_argument(
+        "--frozen",
+        type=path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="weights of a network that is only read, newer than the step's; may be repeated",
+    )
     parser.add_argument("--steps", type=whole, help="stop after this many; default: at the end")
     parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
     parser.add_argument(
@@ -60,6 +71,8 @@ def _train(args: argparse.Namespace) -> None:
         data=args.data,
         steps_per_call=args.steps_per_call,
         checkpoint_every=args.checkpoint_every,
+        init=args.init,
+        frozen=args.frozen,
     )
     asked = []
     signal.signal(signal.SIGTERM, lambda *_: asked.append(True))

@@ -20,23 +20,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from tfsnap.data.fetch import FetchError
-from tfsnap.models.presets import find_unet
-from tfsnap.training.jobs import UNetJob, job_from_dict
+from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.jobs.runs import save_config
 from tfsnap.training.memory import keep_freed_memory
 from tfsnap.training.stopping import Stopped, StopRequest
 from tfsnap.training.strategy import STRATEGIES, StrategyError, make_strategy, place_of
 from tfsnap.training.trainer import ON_NAN, Trainer, TrainingError
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
+from tools.unet_flag import unet_flag, with_unet
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: a file in configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, logs, weights.")
-_UNET = flags.DEFINE_string(
-    "unet",
-    None,
-    "Shape of the UNet in place of config.model: a preset's name, or a JSON file such as the "
-    "unet.json of tools/evolve.py. It reads the guidance scale if either says so.",
-)
+_UNET = unet_flag()
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
     "one",
@@ -87,13 +82,7 @@ def main(argv: list[str]) -> None:
 def _train(stop: StopRequest) -> pathlib.Path | None:
     workdir = pathlib.Path(_WORKDIR.value)
     strategy = make_strategy(_STRATEGY.value)
-    job = job_from_dict(_CONFIG.value.to_dict())
-    if _UNET.value:
-        if not isinstance(job, UNetJob):
-            raise ValueError(f"--unet is for configs of UNets; this one trains the {job.label}")
-        model = find_unet(_UNET.value)
-        width = model.guidance_width or job.model.guidance_width
-        job = job.replace(model=model.replace(guidance_width=width))
+    job = with_unet(job_from_dict(_CONFIG.value.to_dict()), _UNET.value)
     if place_of(strategy).chief:
         save_config(workdir, job)
     timeout = _HANG_TIMEOUT.value

@@ -164,6 +164,46 @@ def test_averages_alone_finish_a_run(trained, step, run_step, tmp_path):
         np.testing.assert_array_equal(finished[name], tensor.astype(np.float32), err_msg=name)
 
 
+def test_a_step_starts_from_weights_that_are_newer(trained, step, run_step, tmp_path):
+    given = trained[0] / "weights.safetensors"
+    options = (f"--workdir={tmp_path / 'run'}", "--steps=0", "--export_dtype=float32")
+    done = run_step(step, f"--init={given}", *options)
+    assert done.returncode == 0, done.stderr
+    found, expected = (load_tensors(p)[0] for p in (tmp_path / "run/ema.safetensors", given))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+    del expected["conv_out.bias"]
+    save_tensors(tmp_path / "less.safetensors", expected)
+    less = tmp_path / "less.safetensors"
+    done = run_step(step, f"--init={less}", f"--workdir={tmp_path / 'other'}")
+    assert done.returncode == 1
+    assert f"{less} lacks conv_out.bias and 0 more weights" in done.stderr.splitlines()[-1]
+
+
+def test_a_step_reads_networks_that_are_newer(trained, step, run_step, tmp_path):
+    state = load_state(step, Manifest.load(step))
+    text = {n.partition("/")[2]: v for n, v in state.items() if n.startswith("frozen/text.")}
+    for name, factor in {"same": 1.0, "broken": np.nan}.items():
+        path = tmp_path / f"{name}.safetensors"
+        changed = {key: factor * value for key, value in text.items()}
+        save_tensors(path, {**changed, "image.patches": np.zeros(3, np.float32)})
+    same, broken = (f"--frozen={tmp_path / name}.safetensors" for name in ("same", "broken"))
+    done = run_step(step, same, f"--workdir={tmp_path / 'run'}", "--steps=2")
+    assert done.returncode == 0, done.stderr
+    (line,) = figures(tmp_path / "run")
+    assert line["loss"] == pytest.approx(np.mean(trained[1][:2]), rel=1e-4)
+    done = run_step(step, broken, f"--workdir={tmp_path / 'spoiled'}", "--steps=2")
+    assert done.returncode == 1
+    assert "the loss of step 1 is not finite" in done.stderr  # So they were read.
+
+    foreign = trained[0] / "weights.safetensors"  # The UNet, which is trained and not only read.
+    done = run_step(step, f"--frozen={foreign}", f"--workdir={tmp_path / 'other'}")
+    assert done.returncode == 1
+    assert f"weights of {foreign}; it reads" in done.stderr.splitlines()[-1]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(step, run_step, tmp_path):
     spoiled = tmp_path / "step"
     shutil.copytree(step, spoiled)

@@ -26,6 +26,7 @@ from tfsnap.training.portable_format import (
     load_tables,
 )
 from tfsnap.training.portable_log import Log
+from tfsnap.training.portable_weights import frozen_weights, initial_weights
 from tfsnap.weights.tensors import (
     WeightFileError,
     WeightMismatchError,
@@ -50,6 +51,8 @@ class PortableStep:
       folder: what `tools/compile_step.py` wrote.
       data: folder of the training data.
       most: the most steps of one call.
+      init: weights to start from instead of the folder's.
+      frozen: weights of the networks that are only read, instead of the folder's.
 
     Attributes:
       manifest: names, shapes and numbers.
@@ -57,13 +60,24 @@ class PortableStep:
 
     Raises:
       WeightFileError: a file is missing or damaged, or the data is not what the step reads.
+      WeightMismatchError: `init` or one of `frozen` belongs to another network.
     """
 
-    def __init__(self, folder: pathlib.Path, *, data: pathlib.Path, most: int):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        *,
+        data: pathlib.Path,
+        most: int,
+        init: pathlib.Path | None = None,
+        frozen: Sequence[pathlib.Path] = (),
+    ):
         self.manifest = Manifest.load(folder)
         tables, self.index = load_tables(data)
         _check_tables(data, tables, self.manifest)
         values = load_state(folder, self.manifest)
+        values |= initial_weights(self.manifest, init) if init else {}
+        values |= frozen_weights(self.manifest, frozen)
         changing = {*self.manifest.results, *(a.name for a in self.manifest.checkpoint)}
         self._initial = {name: value for name, value in values.items() if name in changing}
         constant = {name: value for name, value in values.items() if name not in changing}
@@ -171,6 +185,8 @@ class PortableRun:
       steps_per_call: most steps between two returns to Python; by default 1 on a CPU, and elsewhere
         those between two log lines.
       checkpoint_every: steps between checkpoints, 0 for one at the end; by default the config's.
+      init: weights of a network of the same shape to start from where there is no checkpoint yet.
+      frozen: weight files of the networks that are only read, see `portable_weights`.
 
     Example:
       >>> PortableRun(pathlib.Path("step"), workdir=pathlib.Path("runs/clip")).train()
@@ -184,6 +200,8 @@ class PortableRun:
         data: pathlib.Path | None = None,
         steps_per_call: int | None = None,
         checkpoint_every: int | None = None,
+        init: pathlib.Path | None = None,
+        frozen: Sequence[pathlib.Path] = (),
     ):
         self.manifest = m = Manifest.load(folder)
         self.workdir = workdir
@@ -192,7 +210,9 @@ class PortableRun:
         every = m.checkpoint_every if checkpoint_every is None else checkpoint_every
         self._checkpoint_every = every or m.steps
         self._checkpoints = CheckpointFolder(workdir / CHECKPOINTS, m.keep_checkpoints)
-        self._step = PortableStep(folder, data=data or folder, most=self._per_call)
+        self._step = PortableStep(
+            folder, data=data or folder, most=self._per_call, init=init, frozen=frozen
+        )
         self.done, found = self._checkpoints.newest({a.name: a.shape for a in m.checkpoint})
         self.done = self.done or m.first_step
         self._state = self._step.initial_state({name: t.read() for name, t in found.items()})
