@@ -59,6 +59,9 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the first picture; the next has the 
 _PROMPTS = flags.DEFINE_enum(
     "prompts", "even", ["even", "coco"], "Captions spread over the split, or as for COCO-30K."
 )
+_AMONG = flags.DEFINE_enum(
+    "among", "all", ["all", "prompts"], "Top-1 among the captions of the whole set, or the prompts."
+)
 _SIDE = flags.DEFINE_integer(
     "side", None, "Pictures are compared at; by default 256 for COCO, else --resolution.", 1
 )
@@ -88,11 +91,12 @@ def _prompts(data: DataConfig) -> list[Prompt]:
 
 def _judge(data: DataConfig, weights: str, prompts: list[Prompt], side: int) -> Judge:
     clip = load_trained(weights, "clip").model
+    everything = _PROMPTS.value == "even" and _AMONG.value == "all"
     captions = Captions.of(
         clip,
         clip_tokenizer(clip.config.text),
         captions=[prompt.caption for prompt in prompts],
-        others=data.load(ALL).canonical if _PROMPTS.value == "even" else (),
+        others=data.load(ALL).canonical if everything else (),
     )
     references = {name: load_reference(path) for name, path in named_paths(_REFERENCES).items()}
     if not references:

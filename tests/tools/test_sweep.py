@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,19 @@ def test_a_sweep_that_was_killed_ends_with_tables_and_plots(swept):
     assert values["floors"]["validation"]["distances"]["clip"]["value"] > 0
     assert Image.open(swept / "validation.png").width > 1000
     assert "real pictures" in (swept / "results.md").read_text()
+
+
+def test_captions_are_looked_for_among_the_prompts_alone(runs, swept, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(swept, output)
+    arguments = sweep_arguments(runs, output)
+    assert ending("sweep", *arguments, "--guidance=1", "--steps=1", "--among=prompts") is None
+    chances = [
+        json.loads((folder / "results.json").read_text())["points"][0]["agreement"]["chance"]
+        for folder in (swept, output)
+    ]
+    assert chances[1] == pytest.approx(1 / 40)
+    assert chances[0] < chances[1] / 2
 
 
 def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path):
