@@ -38,8 +38,8 @@ VARIANTS = {
         ),
         data=DataConfig(resolution=64),
         training=TrainingConfig(
-            steps=2_400,
-            batch_size=256,
+            steps=3_500,
+            batch_size=512,
             precision="bfloat16",
             log_every=50,
             checkpoint_every=100,

@@ -3,7 +3,9 @@
     tools/train.py --config=configs/emoji/decoder_distill.py --workdir=runs/search/decoder
     tools/train.py --config=configs/emoji/decoder_distill.py:tiny --workdir=runs/search/tiny
 
-Variants: `half` has half of the teacher's channels, as in the paper: 107,191 of 423,127 parameters.
+Variants: `full` is 64 px, for what `configs/emoji/unet.py` generates: half of the channels, trained
+on one pool of 2,048 latents. `half` has half of the teacher's channels, as in the paper: 107,191 of
+423,127 parameters.
 `tiny`, beyond the paper, consists of separable convolutions in the manner of SnapGen and TAESD:
 32,047. benchmarks/decoders.py compares them with the teacher.
 
@@ -21,6 +23,7 @@ from configs.values import variant_dict
 from tfsnap.config import TinyDecoderConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import DecoderJob
+from tfsnap.training.jobs.inputs import DataConfig
 
 HALF = DecoderJob(
     autoencoder="runs/demo/autoencoder/weights.safetensors",
@@ -44,6 +47,18 @@ HALF = DecoderJob(
 
 
 VARIANTS = {
+    "full": HALF.replace(
+        autoencoder="tfsnap/presets/emoji-64/autoencoder.safetensors",
+        clip="tfsnap/presets/emoji-64/clip.safetensors",
+        unet="tfsnap/presets/emoji-64/teacher/weights.safetensors",
+        decoder_channels=(32, 64, 64),
+        data=DataConfig(resolution=64),
+        cache="runs/emoji/pools",
+        pool=2_048,
+        pool_steps=0,
+        steps=8,
+        guidance=2.0,
+    ),
     "half": HALF,
     "tiny": HALF.replace(
         decoder_channels=None,

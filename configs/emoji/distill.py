@@ -16,6 +16,9 @@ are Stable Diffusion's; 1 to 5 are these networks'. The same with `full_` before
 from `configs/emoji/unet.py`. Cost and result: unmeasured.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import ml_collections
 
 from configs.emoji import unet
@@ -25,10 +28,19 @@ from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.distill import DistillConfig
 
 SHORT = 400  # Training steps of `student8`.
-_GUIDANCE = (1.0, 5.0)
 
 
-def _variants(teacher: UNetJob, *, runs: str, student: str, distilled: str) -> dict[str, UNetJob]:
+def _variants(
+    teacher: UNetJob,
+    *,
+    runs: str,
+    student: str,
+    distilled: str,
+    halving: Mapping[str, Any],
+    guided: Mapping[str, Any],
+    scale: float,
+    **training: Any,
+) -> dict[str, UNetJob]:
     """The pipeline's trainings.
 
     Args:
@@ -36,21 +48,34 @@ def _variants(teacher: UNetJob, *, runs: str, student: str, distilled: str) -> d
       runs: its workdir.
       student: weight file of the efficient UNet.
       distilled: folder of the workdirs of these trainings.
+      halving: fields of `DistillConfig` of the stages with 16 steps.
+      guided: the same of those with 8.
+      scale: the guidance scale that is baked in.
+      **training: fields of `TrainingConfig`.
     """
     weights = f"{runs}/weights.safetensors"
-    learning = teacher.replace(
-        training=teacher.training.replace(
-            steps=600,
-            checkpoint_every=100,
-            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=50, ema_decay=0.99),
-        ),
-    )
+    learning = teacher.replace(training=teacher.training.replace(**training))
+
+    def result(stage: str) -> str:
+        return f"{distilled}/{stage}/weights.safetensors"
 
     def variant(init: str, distill: DistillConfig) -> UNetJob:
         return learning.replace(training=learning.training.replace(init=init), distill=distill)
 
-    half = DistillConfig(teacher=weights, steps=16, teacher_steps=32, guidance=_GUIDANCE)
-    eight = half.replace(steps=8, teacher_steps=16)
+    half = DistillConfig(teacher=weights, steps=16, teacher_steps=32, **halving)
+    eight = DistillConfig(teacher=weights, steps=8, teacher_steps=16, **guided)
+    baked = DistillConfig(
+        teacher=result("efficient8"),
+        steps=8,
+        teacher_steps=8,
+        cfg_probability=1.0,
+        guidance=(scale, scale),
+        baked=True,
+        gamma=0.0,
+    )
+    fewer = DistillConfig(
+        teacher=result("baked8"), steps=4, teacher_steps=8, cfg_probability=0.0, gamma=0.0
+    )
     return {
         "v": learning.replace(training=learning.training.replace(init=weights)),
         "student8": learning.replace(
@@ -58,30 +83,26 @@ def _variants(teacher: UNetJob, *, runs: str, student: str, distilled: str) -> d
         ),
         "teacher16": variant(weights, half),
         "efficient16": variant(student, half),
-        "efficient8": variant(
-            f"{distilled}/efficient16/weights.safetensors",
-            eight.replace(teacher=f"{distilled}/teacher16/weights.safetensors"),
-        ),
-        "baked8": variant(
-            f"{distilled}/efficient8/weights.safetensors",
-            DistillConfig(
-                teacher=f"{distilled}/efficient8/weights.safetensors",
-                steps=8,
-                teacher_steps=8,
-                cfg_probability=1.0,
-                guidance=(3.0, 3.0),
-                baked=True,
-                gamma=0.0,
-            ),
-        ),
+        "efficient8": variant(result("efficient16"), eight.replace(teacher=result("teacher16"))),
+        "baked8": variant(result("efficient8"), baked),
+        "baked4": variant(result("baked8"), fewer),
     }
 
 
+_MIX = {"guidance": (1.0, 5.0)}
+
 _FULL = _variants(
     unet.VARIANTS["full"],
-    runs="runs/emoji/unet",
+    runs="tfsnap/presets/emoji-64/teacher",
     student="runs/emoji/finetuned/weights.safetensors",
     distilled="runs/emoji/distill",
+    halving={"cfg_probability": 0.0, "gamma": 0.0},
+    guided={"cfg_probability": 1.0, "guidance": (1.0, 4.0), "gamma": 0.0},
+    scale=2.0,
+    steps=1_000,
+    batch_size=128,
+    checkpoint_every=500,
+    optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=100, ema_decay=0.995),
 )
 
 VARIANTS = {
@@ -90,6 +111,12 @@ VARIANTS = {
         runs="runs/search/teacher",
         student="runs/search/finetuned/weights.safetensors",
         distilled="runs/distill",
+        halving=_MIX,
+        guided=_MIX,
+        scale=3.0,
+        steps=600,
+        checkpoint_every=100,
+        optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=50, ema_decay=0.99),
     ),
     **{f"full_{name}": job for name, job in _FULL.items()},
 }

@@ -29,14 +29,15 @@ from tfsnap.training.config import OptimizerConfig
 from tfsnap.training.jobs import UNetJob
 
 
-def _search(teacher: UNetJob, runs: str, **fields: Any) -> EvolveConfig:
-    """A search that starts from the run of `teacher` in `runs`."""
+def _search(teacher: UNetJob, runs: str, *, robust_steps: int = 200, **fields: Any) -> EvolveConfig:
+    """A search with its table in `runs`, and so many steps of robust training a round."""
     return EvolveConfig(
         table=f"{runs}/table.json",
         robust=teacher.replace(
             run_probability=0.9,
             training=teacher.training.replace(
-                steps=200,
+                steps=robust_steps,
+                batch_size=min(teacher.training.batch_size, 64),
                 checkpoint_every=100,
                 optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=20, ema_decay=0.98),
             ),
@@ -52,8 +53,11 @@ VARIANTS = {
     "full": _search(
         unet.VARIANTS["full"],
         "runs/emoji",
-        unet="runs/emoji/unet/weights.safetensors",
+        unet="tfsnap/presets/emoji-64/teacher/weights.safetensors",
         split="validation",
+        robust_steps=100,
+        prompts=64,
+        actions=4,
     ),
 }
 

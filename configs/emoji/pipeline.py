@@ -65,12 +65,16 @@ VARIANTS = {
         stages=(PipelineStage("v", f"{CONFIGS}:v", DATA, TEACHER, scored=(50,)), *_stages("v")),
     ),
     "full": PIPELINE.replace(
-        teacher="runs/emoji/unet",
-        student_unet="runs/emoji/evolved/unet.json",
+        teacher="tfsnap/presets/emoji-64/teacher",
+        student_unet="tfsnap/presets/emoji-64/evolved.json",
         student="runs/emoji/finetuned/weights.safetensors",
         autoencoder="tfsnap/presets/emoji-64/autoencoder.safetensors",
-        clip="runs/emoji/clip/weights.safetensors",
-        stages=(*_stages(TEACHER, "full_"), *_others("full_")),
+        clip="tfsnap/presets/emoji-64/clip.safetensors",
+        stages=(
+            *_stages(TEACHER, "full_"),
+            PipelineStage("baked4", f"{CONFIGS}:full_baked4", "baked8", "baked8"),
+            *_others("full_"),
+        ),
         count=500,
     ),
 }

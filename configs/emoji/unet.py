@@ -50,29 +50,37 @@ DEMO = UNetJob(
     prediction="v",
 )
 
+FULL = UNetJob(
+    autoencoder="tfsnap/presets/emoji-64/autoencoder.safetensors",
+    clip="tfsnap/presets/emoji-64/clip.safetensors",
+    model=UNetConfig(
+        down=(StageConfig(64, 2, (1, 0)), StageConfig(96, 2, 2), StageConfig(128, 2, 2)),
+        mid=StageConfig(128, 2, (1, 0)),
+        up=(StageConfig(128, 3, 3), StageConfig(96, 3, 3), StageConfig(64, 3, (1, 0, 0))),
+        context_width=192,
+        heads=2,
+        groups=16,
+    ),
+    data=DataConfig(resolution=64),
+    training=TrainingConfig(
+        steps=9_000,
+        batch_size=256,
+        precision="bfloat16",
+        log_every=100,
+        checkpoint_every=250,
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=500, ema_decay=0.999),
+        preview_every=2_000,
+    ),
+    prediction="v",
+)
+
 VARIANTS = {
-    "full": UNetJob(
-        autoencoder="tfsnap/presets/emoji-64/autoencoder.safetensors",
-        clip="runs/emoji/clip/weights.safetensors",
-        model=UNetConfig(
-            down=(StageConfig(64, 2, (1, 0)), StageConfig(96, 2, 2), StageConfig(128, 2, 2)),
-            mid=StageConfig(128, 2, (1, 0)),
-            up=(StageConfig(128, 3, 3), StageConfig(96, 3, 3), StageConfig(64, 3, (1, 0, 0))),
-            context_width=192,
-            heads=2,
-            groups=16,
+    "full": FULL,
+    "finetuned": FULL.replace(
+        training=FULL.training.replace(
+            steps=1_500,
+            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=100, ema_decay=0.998),
         ),
-        data=DataConfig(resolution=64),
-        training=TrainingConfig(
-            steps=12_000,
-            batch_size=64,
-            precision="bfloat16",
-            log_every=100,
-            checkpoint_every=250,
-            optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=500, ema_decay=0.999),
-            preview_every=2_000,
-        ),
-        prediction="v",
     ),
     "demo": DEMO,
     "search": DEMO.replace(

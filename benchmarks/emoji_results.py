@@ -1,0 +1,164 @@
+"""The table of the 64 px emoji model: every step of the method, its quality, latency and size.
+
+    benchmarks/emoji_results.py --runs=runs/emoji --output=runs/emoji/results
+
+Exports each network as a bundle, draws the captions of both splits that training did not see with
+tools/sweep.py, measures a picture's latency with tools/benchmark.py, and prints a table. All of it
+goes on where it was stopped. A network whose run is not there is left out, and named.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SPLITS = ("validation", "holdout")
+
+
+class Row(NamedTuple):
+    """A line of the table.
+
+    Attributes:
+      name: of its bundle.
+      label: for people.
+      run: folder of its network below --runs.
+      precision: of the bundle.
+      steps: of a picture.
+      guidance: its scale; where it is baked in, that one counts.
+    """
+
+    name: str
+    label: str
+    run: str
+    precision: str
+    steps: int
+    guidance: float = 2.0
+
+
+ROWS = (
+    Row("teacher50", "teacher", "unet", "fp16", 50),
+    Row("teacher8", "teacher", "unet", "fp16", 8),
+    Row("teacher8-int8", "teacher", "unet", "int8", 8),
+    Row("undistilled8", "efficient UNet, not distilled", "finetuned", "fp16", 8),
+    Row("student8", "distilled, guided", "distill/efficient8", "fp16", 8),
+    Row("baked8", "distilled, guidance baked in", "distill/baked8", "fp16", 8),
+    Row("baked8-int8", "distilled, guidance baked in", "distill/baked8", "int8", 8),
+    Row("baked4", "distilled, guidance baked in", "distill/baked4", "fp16", 4),
+    Row("baked4-int8", "distilled, guidance baked in", "distill/baked4", "int8", 4),
+)
+
+
+def _tool(name: str, *arguments: object) -> None:
+    subprocess.run([sys.executable, ROOT / "tools" / name, *map(str, arguments)], check=True)
+
+
+def bundle_of(row: Row, args: argparse.Namespace) -> pathlib.Path:
+    """Exports a row's bundle, unless that is done."""
+    path = args.output / "bundles" / f"{row.run.replace('/', '-')}-{row.precision}.tfsnap"
+    if not path.is_file():
+        given = [f"--autoencoder={args.autoencoder}"] if args.autoencoder else []
+        _tool(
+            "export.py",
+            f"--workdir={args.runs / row.run}",
+            f"--output={path}",
+            f"--precision={row.precision}",
+            *given,
+        )
+    return path
+
+
+def sweep(split: str, bundles: dict[Row, pathlib.Path], args: argparse.Namespace) -> dict[str, Any]:
+    """Quality on the captions of a split: `points` by name, and `floors`."""
+    networks = ",".join(
+        f"{row.name}={path}?steps={row.steps}&guidance={row.guidance:g}"
+        for row, path in bundles.items()
+    )
+    output = args.output / split
+    _tool(
+        "sweep.py",
+        f"--networks={networks}",
+        f"--clip={args.runs / 'clip/weights.safetensors'}",
+        f"--split={split}",
+        f"--count={args.count}",
+        "--among=prompts",
+        f"--output={output}",
+    )
+    values = json.loads((output / "results.json").read_text())
+    points = {point["point"]["network"]: point for point in values["points"]}
+    return {"points": points, "floors": values["floors"]}
+
+
+def latency(row: Row, bundle: pathlib.Path, args: argparse.Namespace) -> dict[str, Any]:
+    """The report of tools/benchmark.py, measured once."""
+    path = args.output / f"latency-{row.name}.json"
+    if not path.is_file():
+        how = {"steps": row.steps, "guidance": row.guidance, "threads": 2, "json": path}
+        _tool("benchmark.py", f"--bundle={bundle}", *(f"--{k}={v}" for k, v in how.items()))
+    return json.loads(path.read_text())
+
+
+def _estimate(found: dict[str, float], form: str) -> str:
+    return f"{found['value']:{form}} ± {found['error']:{form}}"
+
+
+def _line(row: Row, bundle: pathlib.Path, quality: dict[str, Any], report: dict[str, Any]) -> str:
+    cells = []
+    for split in SPLITS:
+        point = quality[split]["points"][row.name]
+        top1, score = point["agreement"]["top1"], point["agreement"]["clip_score"]
+        cells.append(f"{top1['value']:.1%} ± {top1['error']:.1%}")
+        cells.append(_estimate(score, ".3f"))
+        cells.append(_estimate(point["distances"][split]["frechet"], ".3f"))
+    picture = report["picture"]["warm_p50_ms"]
+    size = bundle.stat().st_size / 1e6
+    return (
+        f"| {row.label}, {row.precision} | {row.steps} | {report['evaluations']} | "
+        f"{' | '.join(cells)} | {picture:.0f} ms | {size:.1f} MB |"
+    )
+
+
+def table(args: argparse.Namespace) -> str:
+    """Measures what is missing and returns the table in Markdown."""
+    there = [row for row in ROWS if (args.runs / row.run / "weights.safetensors").is_file()]
+    if not there:
+        raise ValueError(f"{args.runs} has none of {', '.join(sorted({r.run for r in ROWS}))}")
+    for row in ROWS:
+        if row not in there:
+            print(f"left out: {row.name}, as {args.runs / row.run} has no weights.safetensors")
+    bundles = {row: bundle_of(row, args) for row in there}
+    quality = {split: sweep(split, bundles, args) for split in SPLITS}
+    reports = {row: latency(row, path, args) for row, path in bundles.items()}
+    columns = [f"{split}: {what}" for split in SPLITS for what in ("top-1", "CLIP", "Fréchet")]
+    head = ["network", "steps", "evaluations", *columns, "a picture", "bundle"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [_line(row, path, quality, reports[row]) for row, path in bundles.items()]
+    floors = [quality[s]["floors"][s]["distances"]["frechet"] for s in SPLITS]
+    real = [cell for floor in floors for cell in ("", "", _estimate(floor, ".3f"))]
+    lines.append(f"| real pictures against real ones | | | {' | '.join(real)} | | |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/emoji/results"))
+    parser.add_argument("--autoencoder", type=pathlib.Path, help="a distilled decoder's weights")
+    parser.add_argument("--count", type=int, default=500, help="captions of a split")
+    args = parser.parse_args()
+    try:
+        found = table(args)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"emoji_results: {error.cmd[1].name} failed, see above; the same command goes on")
+    except (OSError, ValueError) as error:
+        sys.exit(f"emoji_results: {error}")
+    (args.output / "results.md").write_text(found + "\n")
+    print(found)
+
+
+if __name__ == "__main__":
+    main()
