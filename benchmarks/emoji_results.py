@@ -1,10 +1,12 @@
 """The table of the 64 px emoji model: every step of the method, its quality, latency and size.
 
-    benchmarks/emoji_results.py --runs=runs/emoji --output=runs/emoji/results
+    benchmarks/emoji_results.py --output=runs/emoji/results
 
-Exports each network as a bundle, draws the captions of both splits that training did not see with
-tools/sweep.py, measures a picture's latency with tools/benchmark.py, and prints a table. All of it
-goes on where it was stopped. A network whose run is not there is left out, and named.
+The teacher is the one that ships; the others are runs below --runs, of
+configs/emoji/unet.py:finetuned and configs/emoji/distill.py. Exports each network as a bundle, draws
+the captions of both splits that training did not see with tools/sweep.py, measures a picture's
+latency with tools/benchmark.py, and prints a table. All of it goes on where it was stopped. A
+network whose run is not there is left out, and named.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import sys
 from typing import Any, NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+PRESETS = ROOT / "tfsnap/presets/emoji-64"
 SPLITS = ("validation", "holdout")
 
 
@@ -24,7 +27,7 @@ class Row(NamedTuple):
     Attributes:
       name: of its bundle.
       label: for people.
-      run: folder of its network below --runs.
+      run: folder of its network below --runs; "" is the teacher that ships.
       precision: of the bundle.
       steps: of a picture.
       guidance: its scale; where it is baked in, that one counts.
@@ -39,9 +42,9 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row("teacher50", "teacher", "unet", "fp16", 50),
-    Row("teacher8", "teacher", "unet", "fp16", 8),
-    Row("teacher8-int8", "teacher", "unet", "int8", 8),
+    Row("teacher50", "teacher", "", "fp16", 50),
+    Row("teacher8", "teacher", "", "fp16", 8),
+    Row("teacher8-int8", "teacher", "", "int8", 8),
     Row("undistilled8", "efficient UNet, not distilled", "finetuned", "fp16", 8),
     Row("student8", "distilled, guided", "distill/efficient8", "fp16", 8),
     Row("baked8", "distilled, guidance baked in", "distill/baked8", "fp16", 8),
@@ -52,17 +55,25 @@ ROWS = (
 
 
 def _tool(name: str, *arguments: object) -> None:
-    subprocess.run([sys.executable, ROOT / "tools" / name, *map(str, arguments)], check=True)
+    # The run that ships names its networks from the root.
+    command = [sys.executable, ROOT / "tools" / name, *map(str, arguments)]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def workdir_of(row: Row, args: argparse.Namespace) -> pathlib.Path:
+    """The run of a row's network."""
+    return args.runs / row.run if row.run else PRESETS / "teacher"
 
 
 def bundle_of(row: Row, args: argparse.Namespace) -> pathlib.Path:
     """Exports a row's bundle, unless that is done."""
-    path = args.output / "bundles" / f"{row.run.replace('/', '-')}-{row.precision}.tfsnap"
+    workdir = workdir_of(row, args)
+    path = args.output / "bundles" / f"{workdir.name}-{row.precision}.tfsnap"
     if not path.is_file():
         given = [f"--autoencoder={args.autoencoder}"] if args.autoencoder else []
         _tool(
             "export.py",
-            f"--workdir={args.runs / row.run}",
+            f"--workdir={workdir}",
             f"--output={path}",
             f"--precision={row.precision}",
             *given,
@@ -80,7 +91,7 @@ def sweep(split: str, bundles: dict[Row, pathlib.Path], args: argparse.Namespace
     _tool(
         "sweep.py",
         f"--networks={networks}",
-        f"--clip={args.runs / 'clip/weights.safetensors'}",
+        f"--clip={PRESETS / 'clip.safetensors'}",
         f"--split={split}",
         f"--count={args.count}",
         "--among=prompts",
@@ -122,12 +133,10 @@ def _line(row: Row, bundle: pathlib.Path, quality: dict[str, Any], report: dict[
 
 def table(args: argparse.Namespace) -> str:
     """Measures what is missing and returns the table in Markdown."""
-    there = [row for row in ROWS if (args.runs / row.run / "weights.safetensors").is_file()]
-    if not there:
-        raise ValueError(f"{args.runs} has none of {', '.join(sorted({r.run for r in ROWS}))}")
+    there = [row for row in ROWS if (workdir_of(row, args) / "weights.safetensors").is_file()]
     for row in ROWS:
         if row not in there:
-            print(f"left out: {row.name}, as {args.runs / row.run} has no weights.safetensors")
+            print(f"left out: {row.name}, as {workdir_of(row, args)} has no weights.safetensors")
     bundles = {row: bundle_of(row, args) for row in there}
     quality = {split: sweep(split, bundles, args) for split in SPLITS}
     reports = {row: latency(row, path, args) for row, path in bundles.items()}
@@ -150,6 +159,7 @@ def main() -> None:
     parser.add_argument("--autoencoder", type=pathlib.Path, help="a distilled decoder's weights")
     parser.add_argument("--count", type=int, default=500, help="captions of a split")
     args = parser.parse_args()
+    args.runs, args.output = args.runs.resolve(), args.output.resolve()
     try:
         found = table(args)
     except subprocess.CalledProcessError as error:

@@ -12,8 +12,10 @@ learns the guidance of `efficient8` on top, so that a step is one evaluation. Th
 given as --unet. `v` makes the teacher predict v where it predicts epsilon, by training on data from
 its weights. `student8` has 16 of the teacher's steps in 8, in a short training: what
 `configs/emoji/ablations.py` changes one thing of at a time. The paper's guidance scales, 2 to 14,
-are Stable Diffusion's; 1 to 5 are these networks'. The same with `full_` before the name is 64 px,
-from `configs/emoji/unet.py`. Cost and result: unmeasured.
+are Stable Diffusion's; 1 to 5 are these networks'. `baked4` halves the steps of `baked8` once more.
+The same with `full_` before the name is 64 px, from the teacher that ships; there the halving to 16
+steps is vanilla, the 8 steps are always guided, and nothing is learnt from data. Cost and result:
+unmeasured.
 """
 
 from collections.abc import Mapping

@@ -144,7 +144,7 @@ def test_a_missing_interpreter(tiny_bundle, tmp_path):
     )
     flags = [f"--bundle={tiny_bundle}", "--prompt=a", f"--output={tmp_path / 'x.png'}"]
     line = complaint(run(["-c", code, "generate", *flags]))
-    assert "No TFLite interpreter is installed: pip install tflite-runtime" in line
+    assert "No TFLite interpreter is installed: pip install ai-edge-litert" in line
 
 
 @pytest.mark.parametrize("package", ["numpy", "PIL"])

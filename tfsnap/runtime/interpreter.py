@@ -86,8 +86,8 @@ def _default() -> str:
         if _installed(name):
             return name
     raise InterpreterError(
-        "No TFLite interpreter is installed: pip install tflite-runtime (Linux, Python up to 3.11) "
-        "or pip install ai-edge-litert"
+        "No TFLite interpreter is installed: pip install ai-edge-litert "
+        "or pip install tflite-runtime (Linux, Python up to 3.11)"
     )
 
 
