@@ -3,10 +3,10 @@
     benchmarks/emoji_results.py --output=runs/emoji/results
 
 The teacher is the one that ships; the others are runs below --runs, of
-configs/emoji/unet.py:finetuned and configs/emoji/distill.py. Exports each network as a bundle, draws
-the captions of both splits that training did not see with tools/sweep.py, measures a picture's
-latency with tools/benchmark.py, and prints a table. All of it goes on where it was stopped. A
-network whose run is not there is left out, and named.
+configs/emoji/unet.py:finetuned and configs/emoji/distill.py. Exports each network as a bundle,
+draws the captions of both splits that training did not see with tools/sweep.py, measures a
+picture's latency with tools/benchmark.py, and prints a table. All of it goes on where it was
+stopped. A network whose run is not there is left out, and named.
 """
 
 import argparse
