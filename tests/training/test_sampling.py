@@ -4,26 +4,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfsnap.config import ScheduleConfig, StageConfig, UNetConfig
+from tests.training.tiny_job import UNET
+from tfsnap.config import ScheduleConfig
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.unet import build_unet
 from tfsnap.training.precision import computing_in
 from tfsnap.training.sampling import guided, sample_latents
 
-CONFIG = UNetConfig(
-    down=(StageConfig(8, 1, 1),),
-    mid=StageConfig(8, 1, 0),
-    up=(StageConfig(8, 2, 0),),
-    context_width=8,
-    heads=2,
-    groups=4,
-)
-
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_a_network_that_computes_in_bfloat16_is_sampled_in_float32(guidance):
     with computing_in("bfloat16"):
-        unet = build_unet(CONFIG)
+        unet = build_unet(UNET)
     rng = np.random.default_rng(0)
     context = tf.constant(rng.standard_normal([4, 4, 8]), tf.float32)
     assert (
