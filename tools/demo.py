@@ -125,6 +125,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     out = pathlib.Path(_OUTPUT.value)
+    (ROOT / out).mkdir(parents=True, exist_ok=True)
     seconds = run(stages(out), "demo")
     found = json.loads((ROOT / out / "retrieval.json").read_text())
     print(f"\nDone in {clock(seconds)}.")
