@@ -3,29 +3,23 @@
     benchmarks/emoji_grids.py --bundle=tfsnap/presets/emoji-64/emoji-64-int8.tfsnap \
       --output=docs/images
 
-unseen.png: captions spread evenly over the splits that training did not see, none chosen by hand.
+unseen.png: captions spread evenly over the splits that training did not see.
 styles.png: one caption in every style and every skin tone.
 """
 
 import argparse
 import pathlib
 import sys
-import textwrap
-from collections.abc import Sequence
-
-from PIL import Image, ImageDraw, ImageFont
 
 from tfsnap.data.examples import spread
 from tfsnap.data.fetch import FetchError
 from tfsnap.runtime import TextToImage
 from tfsnap.runtime.errors import TfsnapError
+from tfsnap.runtime.grid import grid
 from tfsnap.training.jobs.inputs import DataConfig
 
 STYLES = ("noto", "twemoji", "fluent flat", "fluent 3d")
 TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
-_SIDE = 128  # Of a shown picture, twice that of a drawn one.
-_TEXT = 46  # Height below it: three lines and a gap.
-_GAP = 8
 
 
 def unseen(count: int) -> list[str]:
@@ -35,20 +29,6 @@ def unseen(count: int) -> list[str]:
         examples = DataConfig(resolution=64).load(split)
         captions += [examples.canonical[row] for row in spread(len(examples), count // 2)]
     return captions
-
-
-def labelled(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int) -> Image.Image:
-    """Pictures in rows, with their captions below them."""
-    rows = -(-len(pictures) // columns)
-    width, height = _SIDE + _GAP, _SIDE + _TEXT
-    whole = Image.new("RGB", (columns * width + _GAP, rows * height + _GAP), "white")
-    draw, font = ImageDraw.Draw(whole), ImageFont.load_default(size=11)
-    for i, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        x, y = _GAP + i % columns * width, _GAP + i // columns * height
-        whole.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.NEAREST), (x, y))
-        text = "\n".join(textwrap.wrap(caption, 21)[:3])
-        draw.multiline_text((x, y + _SIDE + 2), text, fill="black", font=font, spacing=1)
-    return whole
 
 
 def main() -> None:
@@ -69,7 +49,7 @@ def main() -> None:
         ):
             pictures = [model(caption, seed=seed) for seed, caption in enumerate(captions)]
             path = args.output / f"{name}.png"
-            labelled(pictures, captions, columns).save(path, optimize=True)
+            grid(pictures, captions, columns=columns, scale=2).save(path, optimize=True)
             print(f"Pictures: {path}")
     except (FetchError, OSError, TfsnapError) as error:
         sys.exit(f"emoji_grids: {error}")
