@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500, help="captions of a split")
     args = parser.parse_args()
     args.runs, args.output = args.runs.resolve(), args.output.resolve()
+    args.autoencoder = args.autoencoder and args.autoencoder.resolve()
     try:
         found = table(args)
     except subprocess.CalledProcessError as error:

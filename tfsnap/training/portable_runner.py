@@ -29,7 +29,6 @@ from tfsnap.training.portable_log import Log
 from tfsnap.training.portable_weights import frozen_weights, initial_weights
 from tfsnap.weights.tensors import (
     WeightFileError,
-    WeightMismatchError,
     load_tensors,
     save_tensors,
 )
@@ -76,7 +75,7 @@ class PortableStep:
         tables, self.index = load_tables(data)
         _check_tables(data, tables, self.manifest)
         values = load_state(folder, self.manifest)
-        values |= initial_weights(self.manifest, init) if init else {}
+        values |= initial_weights(self.manifest, load_tensors(init)[0], init) if init else {}
         values |= frozen_weights(self.manifest, frozen)
         changing = {*self.manifest.results, *(a.name for a in self.manifest.checkpoint)}
         self._initial = {name: value for name, value in values.items() if name in changing}
@@ -326,19 +325,8 @@ def adopt_averages(folder: pathlib.Path, averages: pathlib.Path, *, workdir: pat
     tensors, about = load_tensors(averages)
     if "step" not in about:
         raise WeightFileError(f"{averages} does not tell its step; run_step.py --export_dtype does")
-    state = {}
-    for argument in manifest.checkpoint:
-        part, _, address = argument.name.partition("/")
-        value = tensors.get(address, np.zeros([])) if part in ("model", "ema") else None
-        if value is None:
-            state[argument.name] = np.zeros(argument.shape, argument.dtype)
-        elif value.shape == argument.shape:
-            state[argument.name] = value.astype(argument.dtype)
-        else:
-            raise WeightMismatchError(
-                f"{averages} has {address} of shape {list(value.shape)}, {folder} wants "
-                f"{list(argument.shape)}: they belong to different networks"
-            )
+    state = {a.name: np.zeros(a.shape, a.dtype) for a in manifest.checkpoint}
+    state |= initial_weights(manifest, tensors, averages)
     state["optimizer/iteration"] = np.asarray(about["step"], np.int64)
     CheckpointFolder(workdir / CHECKPOINTS, manifest.keep_checkpoints).write(about["step"], state)
     return about["step"]

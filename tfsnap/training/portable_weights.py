@@ -13,21 +13,22 @@ from tfsnap.training.portable_format import Manifest
 from tfsnap.weights.tensors import WeightMismatchError, load_tensors
 
 
-def initial_weights(manifest: Manifest, path: pathlib.Path) -> dict[str, np.ndarray]:
+def initial_weights(
+    manifest: Manifest, tensors: Mapping[str, np.ndarray], path: pathlib.Path
+) -> dict[str, np.ndarray]:
     """The trained network's weights and their averages, from the weights of another run.
 
     Args:
       manifest: of the step.
-      path: a safetensors file of a network of the same shape.
+      tensors: the weights of a network of the same shape, by address.
+      path: the file that they are from, for messages.
 
     Returns:
       Values by argument.
 
     Raises:
-      WeightFileError: the file is missing or damaged.
       WeightMismatchError: it belongs to another network.
     """
-    tensors, _ = load_tensors(path)
     found = _matching(manifest, ("model", "ema"), tensors, path)
     wanted = {a.name for a in manifest.checkpoint if a.name.startswith("model/")}
     missing = sorted(wanted - found.keys())
