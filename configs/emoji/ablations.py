@@ -1,10 +1,14 @@
-"""Ways to distil compared on emoji at 32 px: one thing changed at a time (SnapFusion section 4).
+"""Ways to distil compared on emoji: one thing changed at a time (SnapFusion section 4).
 
     tools/distill_pipeline.py --config=configs/emoji/ablations.py:losses --workdir=runs/losses
+    tools/distill_pipeline.py --config=configs/emoji/ablations.py:full_losses \
+      --workdir=runs/emoji/losses
 
-A group is trained from one teacher, `configs/emoji/unet.py:search` in runs/search/teacher, whose
-shape all its arms have, and reported side by side. An arm is `configs/emoji/distill.py:student8`
-but for what its name says; a budget is 400 training steps of 48 examples. Groups:
+A group is trained from one teacher and reported side by side. At 32 px it is
+`configs/emoji/unet.py:search` in runs/search/teacher, whose shape all arms have, and a budget is
+400 training steps of 48 examples. With `full_` before the name it is the 64 px teacher that ships,
+the arms are the efficient UNet, fine-tuned, and a budget is 400 steps of 128. An arm is
+`configs/emoji/distill.py:student8` or `:full_student8` but for what its name says. Groups:
 
 - `losses`: vanilla, the mix and the CFG-aware loss, and of the mix the probability, the range of
   scales and the weight of L_ori.
@@ -12,10 +16,10 @@ but for what its name says; a budget is 400 training steps of 48 examples. Group
   a budget of its own.
 - `schedules`: 32 steps to 8 directly and in two halves of the budget; w-conditioned in two halves,
   the guided x first and then 16 of its steps in 8.
-- `baked`: one evaluation a step with guidance 3, from 8 steps to 1, each a budget after the one
-  before.
-- `consistency`: one budget with guidance 3 baked in and one that is told the scale, each drawing in
-  4, 2 and 1 steps.
+- `baked`: one evaluation a step with guidance 3 (64 px: 2), from 8 steps to 1, each a budget after
+  the one before.
+- `consistency`: one budget with that guidance baked in and one that is told the scale, each drawing
+  in 4, 2 and 1 steps.
 
 Cost and result: unmeasured.
 """
@@ -25,67 +29,102 @@ import ml_collections
 from configs.emoji import pipeline
 from configs.emoji.distill import SHORT
 from configs.values import variant_dict
-from tfsnap.training.pipeline import TEACHER, PipelineStage
+from tfsnap.training.pipeline import STUDENT, TEACHER, PipelineConfig, PipelineStage
 
 _HALF = f"training.steps={SHORT // 2}"
-_SCALE = "distill.guidance=(3.0,3.0)"
 READS = "model.guidance_width=48"
 ALWAYS = ("distill.cfg_probability=1.0", "distill.gamma=0.0")
 _NEVER = ("distill.cfg_probability=0.0", "distill.gamma=0.0")
-BAKED = ("distill.baked=True", _SCALE, *ALWAYS)
 LCM = ("distill.consistency=True", "distill.teacher_steps=50", "distill.steps=4")
-
-
-def arm(
-    name: str, *changes: str, after: str = TEACHER, scored: tuple[int, ...] = ()
-) -> PipelineStage:
-    """An arm that learns from `after` and starts as it."""
-    config = f"{pipeline.CONFIGS}:student8"
-    return PipelineStage(name, config, after, after, changes, scored)
 
 
 def _path(teacher_steps: int, steps: int) -> tuple[str, str]:
     return f"distill.teacher_steps={teacher_steps}", f"distill.steps={steps}"
 
 
-_ARMS = {
-    "losses": (
-        arm("vanilla", "distill.cfg_probability=0.0"),
-        arm("mix"),
-        arm("cfg", "distill.cfg_probability=1.0"),
-        arm("probability03", "distill.cfg_probability=0.3"),
-        arm("range3", "distill.guidance=(1.0,3.0)"),
-        arm("range9", "distill.guidance=(1.0,9.0)"),
-        arm("no_original", "distill.gamma=0.0"),
-        arm("original1", "distill.gamma=1.0"),
-    ),
-    "teachers": (
-        arm("from16"),
-        arm("from32", *_path(32, 8)),
-        arm("from64", *_path(64, 8)),
-        arm("student16", *_path(32, 16)),
-        arm("from_student16", *_path(16, 8), after="student16"),
-    ),
-    "schedules": (
-        arm("direct8", *_path(32, 8)),
-        arm("progressive16", *_path(32, 16), _HALF),
-        arm("progressive8", *_path(16, 8), _HALF, after="progressive16"),
-        arm("conditioned", *_path(1000, 1000), READS, *ALWAYS, _HALF, scored=(50, 8)),
-        arm("conditioned8", *_path(16, 8), READS, *ALWAYS, _HALF, after="conditioned"),
-    ),
-    "baked": (
-        arm("baked8", *_path(16, 8), *BAKED),
-        arm("baked4", *_path(8, 4), *_NEVER, after="baked8"),
-        arm("baked2", *_path(4, 2), *_NEVER, after="baked4"),
-        arm("baked1", *_path(2, 1), *_NEVER, after="baked2"),
-    ),
-    "consistency": (
-        arm("consistency_baked", *LCM, *BAKED, scored=(4, 2, 1)),
-        arm("consistency_told", *LCM, *ALWAYS, READS, scored=(4, 2, 1)),
-    ),
-}
+def _range(least: float, largest: float) -> str:
+    return f"distill.guidance=({least},{largest})"
 
-VARIANTS = {name: pipeline.PIPELINE.replace(stages=arms) for name, arms in _ARMS.items()}
+
+def _groups(
+    base: PipelineConfig, config: str, *, init: str, scale: float, narrow: float, wide: float
+) -> dict[str, PipelineConfig]:
+    """The groups of one size.
+
+    Args:
+      base: with the teacher and how it is scored.
+      config: what all arms are but for their changes.
+      init: what they start as, "teacher" or "student".
+      scale: the guidance scale that is baked in.
+      narrow: end of a range of scales that is narrower than the config's.
+      wide: of one that is wider.
+    """
+
+    def arm(
+        name: str, *changes: str, after: str = "", scored: tuple[int, ...] = ()
+    ) -> PipelineStage:
+        return PipelineStage(name, config, after or TEACHER, after or init, changes, scored)
+
+    baked = ("distill.baked=True", _range(scale, scale), *ALWAYS)
+    groups = {
+        "losses": (
+            arm("vanilla", "distill.cfg_probability=0.0"),
+            arm("mix"),
+            arm("cfg", "distill.cfg_probability=1.0"),
+            arm("probability03", "distill.cfg_probability=0.3"),
+            arm("narrow", _range(1.0, narrow)),
+            arm("wide", _range(1.0, wide)),
+            arm("no_original", "distill.gamma=0.0"),
+            arm("original1", "distill.gamma=1.0"),
+        ),
+        "teachers": (
+            arm("from16"),
+            arm("from32", *_path(32, 8)),
+            arm("from64", *_path(64, 8)),
+            arm("student16", *_path(32, 16)),
+            arm("from_student16", *_path(16, 8), after="student16"),
+        ),
+        "schedules": (
+            arm("direct8", *_path(32, 8)),
+            arm("progressive16", *_path(32, 16), _HALF),
+            arm("progressive8", *_path(16, 8), _HALF, after="progressive16"),
+            arm("conditioned", *_path(1000, 1000), READS, *ALWAYS, _HALF, scored=(50, 8)),
+            arm("conditioned8", *_path(16, 8), READS, *ALWAYS, _HALF, after="conditioned"),
+        ),
+        "baked": (
+            arm("baked8", *_path(16, 8), *baked),
+            arm("baked4", *_path(8, 4), *_NEVER, after="baked8"),
+            arm("baked2", *_path(4, 2), *_NEVER, after="baked4"),
+            arm("baked1", *_path(2, 1), *_NEVER, after="baked2"),
+        ),
+        "consistency": (
+            arm("consistency_baked", *LCM, *baked, scored=(4, 2, 1)),
+            arm("consistency_told", *LCM, *ALWAYS, READS, scored=(4, 2, 1)),
+        ),
+    }
+    return {name: base.replace(stages=arms) for name, arms in groups.items()}
+
+
+_FULL = _groups(
+    pipeline.VARIANTS["full"],
+    f"{pipeline.CONFIGS}:full_student8",
+    init=STUDENT,
+    scale=2.0,
+    narrow=2.0,
+    wide=9.0,
+)
+
+VARIANTS = {
+    **_groups(
+        pipeline.PIPELINE,
+        f"{pipeline.CONFIGS}:student8",
+        init=TEACHER,
+        scale=3.0,
+        narrow=3.0,
+        wide=9.0,
+    ),
+    **{f"full_{name}": group for name, group in _FULL.items()},
+}
 
 
 def get_config(variant: str = "losses") -> ml_collections.ConfigDict:

@@ -14,7 +14,8 @@ its weights. `student8` has 16 of the teacher's steps in 8, in a short training:
 `configs/emoji/ablations.py` changes one thing of at a time. The paper's guidance scales, 2 to 14,
 are Stable Diffusion's; 1 to 5 are these networks'. `baked4` halves the steps of `baked8` once more.
 The same with `full_` before the name is 64 px, from the teacher that ships; there the halving to 16
-steps is vanilla, the 8 steps are always guided, and nothing is learnt from data. Cost and result:
+steps is vanilla, the 8 steps are always guided, and nothing is learnt from data; only
+`full_student8`, which the arms of an ablation are changes of, is the mix. Cost and result:
 unmeasured.
 """
 
@@ -38,9 +39,11 @@ def _variants(
     runs: str,
     student: str,
     distilled: str,
+    mix: Mapping[str, Any],
     halving: Mapping[str, Any],
     guided: Mapping[str, Any],
     scale: float,
+    precision: str = "float32",
     **training: Any,
 ) -> dict[str, UNetJob]:
     """The pipeline's trainings.
@@ -50,9 +53,11 @@ def _variants(
       runs: its workdir.
       student: weight file of the efficient UNet.
       distilled: folder of the workdirs of these trainings.
-      halving: fields of `DistillConfig` of the stages with 16 steps.
+      mix: fields of `DistillConfig` of `student8`.
+      halving: the same of the stages with 16 steps.
       guided: the same of those with 8.
       scale: the guidance scale that is baked in.
+      precision: what the teachers compute in.
       **training: fields of `TrainingConfig`.
     """
     weights = f"{runs}/weights.safetensors"
@@ -64,24 +69,25 @@ def _variants(
     def variant(init: str, distill: DistillConfig) -> UNetJob:
         return learning.replace(training=learning.training.replace(init=init), distill=distill)
 
-    half = DistillConfig(teacher=weights, steps=16, teacher_steps=32, **halving)
-    eight = DistillConfig(teacher=weights, steps=8, teacher_steps=16, **guided)
-    baked = DistillConfig(
+    start = DistillConfig(teacher=weights, steps=8, teacher_steps=16, precision=precision)
+    half = start.replace(steps=16, teacher_steps=32, **halving)
+    eight = start.replace(**guided)
+    baked = start.replace(
         teacher=result("efficient8"),
-        steps=8,
         teacher_steps=8,
         cfg_probability=1.0,
         guidance=(scale, scale),
         baked=True,
         gamma=0.0,
     )
-    fewer = DistillConfig(
+    fewer = start.replace(
         teacher=result("baked8"), steps=4, teacher_steps=8, cfg_probability=0.0, gamma=0.0
     )
     return {
         "v": learning.replace(training=learning.training.replace(init=weights)),
         "student8": learning.replace(
-            training=learning.training.replace(steps=SHORT, init=weights), distill=eight
+            training=learning.training.replace(steps=SHORT, init=weights),
+            distill=start.replace(**mix),
         ),
         "teacher16": variant(weights, half),
         "efficient16": variant(student, half),
@@ -98,10 +104,12 @@ _FULL = _variants(
     runs="tfsnap/presets/emoji-64/teacher",
     student="runs/emoji/finetuned/weights.safetensors",
     distilled="runs/emoji/distill",
+    mix={"guidance": (1.0, 4.0)},
     halving={"cfg_probability": 0.0, "gamma": 0.0},
     guided={"cfg_probability": 1.0, "guidance": (1.0, 4.0), "gamma": 0.0},
     scale=2.0,
-    steps=1_000,
+    precision="bfloat16",
+    steps=1_500,
     batch_size=128,
     checkpoint_every=500,
     optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=100, ema_decay=0.995),
@@ -113,6 +121,7 @@ VARIANTS = {
         runs="runs/search/teacher",
         student="runs/search/finetuned/weights.safetensors",
         distilled="runs/distill",
+        mix=_MIX,
         halving=_MIX,
         guided=_MIX,
         scale=3.0,

@@ -5,7 +5,8 @@
 It starts from `configs/emoji/unet.py:search` and from the network that `configs/emoji/evolve.py`
 found, fine-tuned. That teacher predicts v from its start. `from_epsilon` is for one that does not,
 in runs/search/epsilon: its first stage is the fine-tuning to v, and its result the teacher. These
-are 32 px. `full` is 64 px, with progressive distillation and w-conditioning beside it:
+are 32 px. `full` is 64 px, down to one step, with progressive distillation and w-conditioning
+beside it:
 
     tools/distill_pipeline.py --config=configs/emoji/pipeline.py:full --workdir=runs/emoji/distill
 
@@ -28,6 +29,12 @@ def _stages(teacher: str, family: str = "") -> tuple[PipelineStage, ...]:
         PipelineStage("efficient8", f"{config}efficient8", "teacher16", "efficient16"),
         PipelineStage("baked8", f"{config}baked8", "efficient8", "efficient8"),
     )
+
+
+def _fewer(family: str, before: str, *, steps: int) -> PipelineStage:
+    """Half of the steps of a student of `2 * steps`."""
+    path = (f"distill.steps={steps}", f"distill.teacher_steps={2 * steps}")
+    return PipelineStage(f"baked{steps}", f"{CONFIGS}:{family}baked4", before, before, path)
 
 
 def _others(family: str) -> tuple[PipelineStage, ...]:
@@ -73,9 +80,12 @@ VARIANTS = {
         stages=(
             *_stages(TEACHER, "full_"),
             PipelineStage("baked4", f"{CONFIGS}:full_baked4", "baked8", "baked8"),
+            _fewer("full_", "baked4", steps=2),
+            _fewer("full_", "baked2", steps=1),
             *_others("full_"),
         ),
         count=500,
+        guidance=2.0,
     ),
 }
 

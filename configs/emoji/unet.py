@@ -85,7 +85,7 @@ VARIANTS = {
     "full": FULL,
     "finetuned": FULL.replace(
         training=FULL.training.replace(
-            steps=1_500,
+            steps=3_000,
             optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=100, ema_decay=0.998),
         ),
     ),

@@ -14,12 +14,13 @@ from tfsnap.training.pipeline import STUDENT, TEACHER, PipelineConfig, PipelineS
 from tools.distill_stages import Pipeline, Training
 
 CONFIG = """
-from configs.emoji.ablations import ALWAYS, LCM, READS, arm
+from configs.emoji.ablations import ALWAYS, LCM, READS
 from configs.emoji.pipeline import PIPELINE
 from configs.values import config_dict
-from tfsnap.training.pipeline import Comparison
+from tfsnap.training.pipeline import Comparison, PipelineStage
 
-STAGES = (arm("one", *LCM, *ALWAYS, READS, after="student", scored=(2, 1)),)
+CHANGES = (*LCM, *ALWAYS, READS)
+STAGES = (PipelineStage("one", "configs/emoji/distill.py:student8", "student", "student", CHANGES, (2, 1)),)
 
 def get_config():
     return config_dict(None, PIPELINE.replace(
