@@ -7,6 +7,14 @@ Runs tools/train.py for every stage of the config and tools/evaluate.py for ever
 teacher as it is, and prints each command as a user would type it. A stage that is done is not done
 again: run the same command again to go on. The workdir gets a folder for each stage, the seconds
 that their trainings took, `seconds.json`, and `report.md`.
+
+On a device where TensorFlow does not run, the trainings run as portable steps:
+
+    tools/distill_pipeline.py --config=configs/emoji/pipeline.py --workdir=runs/distill \
+      --compile=steps
+    sh steps/run.sh    # there, with this repository's files, `steps` and `runs`
+
+Then, with the workdir back, the first command finishes the trainings and scores what they made.
 """
 
 import pathlib
@@ -22,7 +30,7 @@ from tfsnap.training.jobs.runs import require_same_config
 from tfsnap.training.pipeline import PipelineConfig
 from tfsnap.training.trainer import TrainingError
 from tfsnap.weights.store import WeightFileError
-from tools.distill_stages import Pipeline
+from tools.distill_stages import RUN, Pipeline
 from tools.stages import clock, run
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The pipeline: a file in configs/.")
@@ -31,6 +39,20 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the pipeline.")
 _TRAIN_FLAGS = flags.DEFINE_multi_string(
     "train_flag", [], "Given to every training, such as --config.training.steps=10. Repeatable."
 )
+
+_COMPILE = flags.DEFINE_string(
+    "compile",
+    None,
+    "Do not train or score: compile the steps of all trainings that are left into this folder, "
+    f"with {RUN}, which trains with them.",
+)
+
+
+def _compile(pipeline: Pipeline, steps: pathlib.Path) -> None:
+    seconds = run(pipeline.compilations(steps), "distill_pipeline")
+    steps.mkdir(parents=True, exist_ok=True)
+    (steps / RUN).write_text(pipeline.run_commands(steps))
+    print(f"\nDone in {clock(seconds)}. Where these steps shall run: sh {steps / RUN}")
 
 
 def main(argv: list[str]) -> None:
@@ -43,6 +65,9 @@ def main(argv: list[str]) -> None:
     except (OSError, TrainingError, ValueError, WeightFileError) as error:
         sys.exit(f"distill_pipeline: {error}")
     pipeline = Pipeline(config, workdir, _TRAIN_FLAGS.value)
+    if _COMPILE.value:
+        _compile(pipeline, pathlib.Path(_COMPILE.value).absolute())
+        return
     seconds = run(pipeline.stages(), "distill_pipeline")
     (workdir / "report.md").write_text(pipeline.report())
     print(f"\n{pipeline.report()}\nDone in {clock(seconds)}. Report: {workdir / 'report.md'}")

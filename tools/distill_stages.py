@@ -1,16 +1,21 @@
 """The commands of a pipeline of distillations, where they leave their results, and its report."""
 
 import pathlib
+import shlex
 import time
 
 from tfsnap.config import write_json
+from tfsnap.training.jobs.runs import is_run
 from tfsnap.training.pipeline import DATA, STUDENT, TEACHER, PipelineConfig, PipelineStage
 from tfsnap.training.pipeline_report import Scored, read_object, report
+from tfsnap.training.portable_weights import UNTRAINED, save_untrained
 from tfsnap.training.trainer import WEIGHTS
-from tools.stages import Stage
+from tools.stages import ROOT, Stage
 
-_SECONDS = {"train": 300.0, "evaluate": 40.0}  # Guesses, to tell the time left.
+_SECONDS = {"train": 300.0, "evaluate": 40.0, "compile": 60.0}  # Guesses, to tell the time left.
 _TIMES = "seconds.json"
+_DATA = "data"  # In a folder of compiled steps, what all of them train on.
+RUN = "run.sh"  # There, the commands that train with them.
 
 
 class Training(Stage):
@@ -35,6 +40,31 @@ class Training(Stage):
             seconds = read_object(self._path)
             taken = time.monotonic() - began
             write_json(self._path, {**seconds, self._stage: seconds.get(self._stage, 0) + taken})
+
+
+def _from_root(path: pathlib.Path) -> str:
+    """A path as the programs read it, which are run from the repository's root, on any machine."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+class Compilation(Stage):
+    """Compiles the step of a training, and leaves weights for those that build on its result.
+
+    Args:
+      folder: gets the step.
+      stage: name of the training.
+      arguments: of tools/compile_step.py besides its folder.
+    """
+
+    def __init__(self, folder: pathlib.Path, stage: str, *arguments: str):
+        given = (*arguments, f"--output={folder}", f"--data={folder.parent / _DATA}")
+        super().__init__(f"compile {stage}", _SECONDS["compile"], "compile_step", *given)
+        self._folder = folder
+
+    def run(self, name: str) -> None:
+        """See `Stage`."""
+        super().run(name)
+        save_untrained(self._folder)
 
 
 class Pipeline:
@@ -67,35 +97,80 @@ class Pipeline:
             ]
         return [stage for stage in found if stage is not None]
 
-    def _weights(self, name: str) -> str:
-        """The weight file that a name of the config stands for."""
+    def compilations(self, steps: pathlib.Path) -> list[Stage]:
+        """What compiles the trainings that are left, in order, for a device without TensorFlow.
+
+        Args:
+          steps: folder that gets a folder for each of them.
+        """
+        return [
+            Compilation(steps / stage.name, stage.name, *self._flags(stage, steps))
+            for stage in self._left()
+            if not (steps / stage.name / UNTRAINED).is_file()
+        ]
+
+    def run_commands(self, steps: pathlib.Path) -> str:
+        """A shell script, for the repository's root, that trains with what `compilations` made."""
+        lines = [
+            "# Trains the steps beside it, one after another; run it again to go on.",
+            "set -e",
+        ]
+        names = {stage.name for stage in self._left()}
+        for stage in self._left():
+            paths = {"data": steps / _DATA, "workdir": self._workdir / stage.name}
+            for flag, other in (("init", stage.init), ("frozen", stage.teacher)):
+                if other in names:  # All else was there when it was compiled.
+                    paths[flag] = pathlib.Path(self._weights(other))
+            words = ["python3", "tools/run_step.py", _from_root(steps / stage.name)]
+            words += [f"--{flag}={_from_root(path)}" for flag, path in paths.items()]
+            lines.append(shlex.join(words))
+        return "\n".join([*lines, ""])
+
+    def _left(self) -> list[PipelineStage]:
+        """The trainings that are not done, or that another machine did and this has to finish."""
+        folders = {stage: self._workdir / stage.name for stage in self._config.stages}
+        return [
+            stage
+            for stage, folder in folders.items()
+            if not ((folder / WEIGHTS).is_file() and is_run(folder))
+        ]
+
+    def _weights(self, name: str, steps: pathlib.Path | None = None) -> str:
+        """The weight file that a name of the config stands for.
+
+        Args:
+          name: of a stage, "teacher", "student" or "".
+          steps: folder of compiled steps, whose untrained weights stand for those that are not
+            there yet; None for what will be there.
+        """
         if name in (DATA, STUDENT):
             return self._config.student if name else ""
         folder = self._config.teacher if name == TEACHER else self._workdir / name
-        return str(pathlib.Path(folder) / WEIGHTS)
+        path = pathlib.Path(folder) / WEIGHTS
+        if steps is not None and name != TEACHER and not path.is_file():
+            path = steps / name / UNTRAINED
+        return str(path)
 
     def _training(self, stage: PipelineStage) -> Stage | None:
         """Trains a network; None if that is done."""
-        if pathlib.Path(self._weights(stage.name)).is_file():
+        if stage not in self._left():
             return None
+        workdir = f"--workdir={self._workdir / stage.name}"
+        return Training(self._workdir / _TIMES, stage.name, workdir, *self._flags(stage))
+
+    def _flags(self, stage: PipelineStage, steps: pathlib.Path | None = None) -> list[str]:
+        """What a training is told; `steps` as for `_weights`."""
         fields = {
             "autoencoder": self._config.autoencoder,
             "clip": self._config.clip,
-            "distill.teacher": self._weights(stage.teacher),
-            "training.init": self._weights(stage.init),
+            "distill.teacher": self._weights(stage.teacher, steps),
+            "training.init": self._weights(stage.init, steps),
         }
         changes = [*(f"{name}={value}" for name, value in fields.items()), *stage.changes]
         flags = [f"--config.{change}" for change in changes]
         if self._config.origin(stage.name) == STUDENT:
             flags.append(f"--unet={self._config.student_unet}")
-        return Training(
-            self._workdir / _TIMES,
-            stage.name,
-            f"--config={stage.config}",
-            f"--workdir={self._workdir / stage.name}",
-            *flags,
-            *self._extra,
-        )
+        return [f"--config={stage.config}", *flags, *self._extra]
 
     def _evaluation(
         self,

@@ -1,6 +1,7 @@
 """Step distillation as a user types it: several trainings, a report, and a bundle at the end."""
 
 import json
+import shlex
 import subprocess
 
 import pytest
@@ -20,7 +21,8 @@ from configs.values import config_dict
 from tfsnap.training.pipeline import Comparison, PipelineStage
 
 CHANGES = (*LCM, *ALWAYS, READS)
-STAGES = (PipelineStage("one", "configs/emoji/distill.py:student8", "student", "student", CHANGES, (2, 1)),)
+CONFIG = "configs/emoji/distill.py:student8"
+STAGES = (PipelineStage("one", CONFIG, "student", "student", CHANGES, (2, 1)),)
 
 def get_config():
     return config_dict(None, PIPELINE.replace(
@@ -71,6 +73,50 @@ def test_every_student_is_the_teacher_of_the_next(tmp_path):
     assert "--config.distill.teacher_steps=32 --config.distill.steps=16" in first
     assert "--config.distill.teacher_steps=16 --config.distill.steps=8" in second
     assert all(command.endswith("--config.training.steps=1") for command in commands.values())
+
+
+def test_stages_are_compiled_before_what_they_build_on_is_trained(tmp_path):
+    workdir, steps = tmp_path / "distilled", tmp_path / "steps"
+    pipeline = Pipeline(VARIANTS["schedules"], workdir, ["--half=frozen"])
+    commands = {c.title: c.command for c in pipeline.compilations(steps)}
+    first, second = commands["compile progressive16"], commands["compile progressive8"]
+    teacher = "runs/search/teacher/weights.safetensors"
+    assert f"--config.distill.teacher={teacher}" in first
+    assert {f"--output={steps}/progressive16", f"--data={steps}/data", "--half=frozen"} < set(first)
+    untrained = steps / "progressive16/untrained.safetensors"
+    assert f"--config.distill.teacher={untrained}" in second
+    assert f"--config.training.init={untrained}" in second
+    untrained.parent.mkdir(parents=True)
+    untrained.touch()
+    left = [c.title for c in pipeline.compilations(steps)]
+    assert left == [title for title in commands if title != "compile progressive16"]
+    weights = workdir / "progressive16/weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    again = {c.title: c.command for c in pipeline.compilations(steps)}
+    assert f"--config.training.init={weights}" in again["compile progressive8"]
+
+
+def test_a_script_trains_the_compiled_stages(tmp_path):
+    workdir, steps = ROOT / "runs/somewhere", tmp_path / "my steps"
+    lines = Pipeline(VARIANTS["schedules"], workdir, []).run_commands(steps).splitlines()
+    direct, _, second, *_ = (shlex.split(line) for line in lines[2:])
+    program = ["python3", "tools/run_step.py"]
+    direct_workdir = "--workdir=runs/somewhere/direct8"
+    assert direct == [*program, f"{steps}/direct8", f"--data={steps}/data", direct_workdir]
+    assert second[2] == f"{steps}/progressive8"
+    weights = "runs/somewhere/progressive16/weights.safetensors"
+    assert second[-2:] == [f"--init={weights}", f"--frozen={weights}"]
+
+
+def test_what_another_device_trained_is_finished_here(tmp_path):
+    folder = tmp_path / "direct8"
+    folder.mkdir()
+    pipeline = Pipeline(VARIANTS["schedules"], tmp_path, [])
+    (folder / "weights.safetensors").touch()
+    assert "train direct8" in [stage.title for stage in pipeline.stages()]
+    (folder / "config.json").touch()
+    assert "train direct8" not in [stage.title for stage in pipeline.stages()]
 
 
 def test_a_stage_may_learn_from_data_alone(tmp_path):

@@ -21,6 +21,7 @@ from tfsnap.training.portable_format import (
     load_tables,
     save_tables,
 )
+from tfsnap.training.portable_weights import UNTRAINED, save_untrained
 from tfsnap.training.strategy import make_strategy
 from tfsnap.training.trainer import Trainer
 from tfsnap.weights.archive import load_trained
@@ -180,6 +181,19 @@ def test_a_step_starts_from_weights_that_are_newer(trained, step, run_step, tmp_
     done = run_step(step, f"--init={less}", f"--workdir={tmp_path / 'other'}")
     assert done.returncode == 1
     assert f"{less} lacks conv_out.bias and 0 more weights" in done.stderr.splitlines()[-1]
+
+
+def test_untrained_weights_stand_for_a_steps_result(step, trained, tmp_path):
+    folder = tmp_path / "step"
+    shutil.copytree(step, folder)
+    save_untrained(folder)
+    weights, about = load_tensors(folder / UNTRAINED)
+    result, result_about = load_tensors(trained[0] / "weights.safetensors")
+    assert about == result_about and weights.keys() == result.keys()
+    state = load_state(folder, Manifest.load(folder))
+    for name, value in weights.items():
+        np.testing.assert_array_equal(value, state[f"model/{name}"])
+    assert any(not np.array_equal(value, result[name]) for name, value in weights.items())
 
 
 def test_a_step_reads_networks_that_are_newer(trained, step, run_step, tmp_path):

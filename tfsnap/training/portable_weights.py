@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfsnap.training.portable_format import Manifest
-from tfsnap.weights.tensors import WeightMismatchError, load_tensors
+from tfsnap.training.portable_format import Manifest, load_state
+from tfsnap.weights.tensors import WeightMismatchError, load_tensors, save_tensors
+
+UNTRAINED = "untrained.safetensors"
 
 
 def initial_weights(
@@ -67,6 +69,26 @@ def frozen_weights(manifest: Manifest, paths: Sequence[pathlib.Path]) -> dict[st
             )
         found.update(part)
     return found
+
+
+def save_untrained(folder: pathlib.Path) -> None:
+    """Writes the weights that a step starts from as if they were its result, `UNTRAINED`.
+
+    A step that starts from that result, or learns from it, can then be compiled before it is there.
+
+    Args:
+      folder: what `tools/compile_step.py` wrote.
+
+    Raises:
+      WeightFileError: a file of it is missing or damaged.
+    """
+    manifest = Manifest.load(folder)
+    weights = {
+        name.removeprefix("model/"): value
+        for name, value in load_state(folder, manifest).items()
+        if name.startswith("model/")
+    }
+    save_tensors(folder / UNTRAINED, weights, dict(manifest.description or {}))
 
 
 def _matching(
