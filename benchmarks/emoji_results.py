@@ -3,10 +3,11 @@
     benchmarks/emoji_results.py --output=runs/emoji/results
 
 The teacher is the one that ships; the others are runs below --runs, of
-configs/emoji/unet.py:finetuned and configs/emoji/distill.py. Exports each network as a bundle,
-draws the captions of both splits that training did not see with tools/sweep.py, measures a
-picture's latency with tools/benchmark.py, and prints a table. All of it goes on where it was
-stopped. A network whose run is not there is left out, and named.
+configs/emoji/unet.py:finetuned and configs/emoji/distill.py, those that are distilled with the
+decoder of configs/emoji/decoder_distill.py:full. Exports each network as a bundle, draws the
+captions of both splits that training did not see with tools/sweep.py, measures a picture's latency
+with tools/benchmark.py, and prints a table. All of it goes on where it was stopped. A network whose
+runs are not there is left out, and named.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "tfsnap/presets/emoji-64"
 SPLITS = ("validation", "holdout")
+WEIGHTS = "weights.safetensors"
 
 
 class Row(NamedTuple):
@@ -31,6 +33,7 @@ class Row(NamedTuple):
       precision: of the bundle.
       steps: of a picture.
       guidance: its scale; where it is baked in, that one counts.
+      decoder: folder of the efficient decoder's run; "" is the autoencoder that ships.
     """
 
     name: str
@@ -39,18 +42,28 @@ class Row(NamedTuple):
     precision: str
     steps: int
     guidance: float = 2.0
+    decoder: str = ""
 
 
+SMALL = "decoder"
 ROWS = (
     Row("teacher50", "teacher", "", "fp16", 50),
     Row("teacher8", "teacher", "", "fp16", 8),
     Row("teacher8-int8", "teacher", "", "int8", 8),
     Row("undistilled8", "efficient UNet, not distilled", "finetuned", "fp16", 8),
-    Row("student8", "distilled, guided", "distill/efficient8", "fp16", 8),
-    Row("baked8", "distilled, guidance baked in", "distill/baked8", "fp16", 8),
-    Row("baked8-int8", "distilled, guidance baked in", "distill/baked8", "int8", 8),
-    Row("baked4", "distilled, guidance baked in", "distill/baked4", "fp16", 4),
-    Row("baked4-int8", "distilled, guidance baked in", "distill/baked4", "int8", 4),
+    Row("student8", "distilled, guided", "distill/efficient8", "fp16", 8, decoder=SMALL),
+    *(
+        Row(
+            f"baked{steps}{suffix}",
+            "distilled, guidance baked in",
+            f"distill/baked{steps}",
+            precision,
+            steps,
+            decoder=SMALL,
+        )
+        for steps in (8, 4, 1)
+        for suffix, precision in (("", "fp16"), ("-int8", "int8"))
+    ),
 )
 
 
@@ -68,9 +81,11 @@ def workdir_of(row: Row, args: argparse.Namespace) -> pathlib.Path:
 def bundle_of(row: Row, args: argparse.Namespace) -> pathlib.Path:
     """Exports a row's bundle, unless that is done."""
     workdir = workdir_of(row, args)
-    path = args.output / "bundles" / f"{workdir.name}-{row.precision}.tfsnap"
+    parts = (workdir.name, row.decoder, row.precision)
+    path = args.output / "bundles" / f"{'-'.join(filter(None, parts))}.tfsnap"
     if not path.is_file():
-        given = [f"--autoencoder={args.autoencoder}"] if args.autoencoder else []
+        decoder = args.runs / row.decoder / WEIGHTS
+        given = [f"--autoencoder={decoder}"] if row.decoder else []
         _tool(
             "export.py",
             f"--workdir={workdir}",
@@ -133,10 +148,14 @@ def _line(row: Row, bundle: pathlib.Path, quality: dict[str, Any], report: dict[
 
 def table(args: argparse.Namespace) -> str:
     """Measures what is missing and returns the table in Markdown."""
-    there = [row for row in ROWS if (workdir_of(row, args) / "weights.safetensors").is_file()]
+    there = []
     for row in ROWS:
-        if row not in there:
-            print(f"left out: {row.name}, as {workdir_of(row, args)} has no weights.safetensors")
+        runs = [workdir_of(row, args), *([args.runs / row.decoder] if row.decoder else [])]
+        missing = [str(run) for run in runs if not (run / WEIGHTS).is_file()]
+        if missing:
+            print(f"left out: {row.name}, as {' and '.join(missing)} lack {WEIGHTS}")
+        else:
+            there.append(row)
     bundles = {row: bundle_of(row, args) for row in there}
     quality = {split: sweep(split, bundles, args) for split in SPLITS}
     reports = {row: latency(row, path, args) for row, path in bundles.items()}
@@ -156,11 +175,9 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/emoji/results"))
-    parser.add_argument("--autoencoder", type=pathlib.Path, help="a distilled decoder's weights")
     parser.add_argument("--count", type=int, default=500, help="captions of a split")
     args = parser.parse_args()
     args.runs, args.output = args.runs.resolve(), args.output.resolve()
-    args.autoencoder = args.autoencoder and args.autoencoder.resolve()
     try:
         found = table(args)
     except subprocess.CalledProcessError as error:

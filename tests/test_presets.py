@@ -9,10 +9,11 @@ from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.metrics.retrieval import find_captions
 from tfsnap.models.presets import find_unet
 from tfsnap.runtime import TextToImage
+from tfsnap.runtime.bundle import Bundle
 from tfsnap.training.jobs.runs import load_finished, load_unet_job
 from tfsnap.training.pictures import to_float
 from tfsnap.weights.archive import load_trained
-from tools.generators import of_model
+from tools.generators import finite_uint8, of_model
 
 FOLDER = ROOT / "tfsnap/presets/emoji-64"
 CAPTIONS = (  # Of the holdout: training saw neither these pictures nor these words together.
@@ -25,30 +26,55 @@ CAPTIONS = (  # Of the holdout: training saw neither these pictures nor these wo
 )
 
 
+BUNDLES = ("emoji-64-int8.tfsnap", "emoji-64-fp16.tfsnap")
+
+
 @pytest.fixture(scope="module")
 def drawn():
-    model = TextToImage(FOLDER / "emoji-64-int8.tfsnap")
-    return np.stack([np.asarray(model(text, seed=i)) for i, text in enumerate(CAPTIONS)])
+    """Pictures by bundle, uint8 [N, H, W, 3]."""
+    models = {name: TextToImage(FOLDER / name) for name in BUNDLES}
+    return {
+        name: np.stack([np.asarray(model(text, seed=i)) for i, text in enumerate(CAPTIONS)])
+        for name, model in models.items()
+    }
 
 
-def test_what_is_drawn_is_what_was_asked_for(drawn):
-    clip = load_trained(FOLDER / "clip.safetensors", "clip").model
-    found = find_captions(
+@pytest.fixture(scope="module")
+def clip():
+    return load_trained(FOLDER / "clip.safetensors", "clip").model
+
+
+def top1(clip, pictures):
+    return find_captions(
         clip,
         clip_tokenizer(clip.config.text),
-        images=to_float(drawn),
+        images=to_float(pictures),
         captions=CAPTIONS,
         candidates=CAPTIONS,
-    )
-    assert found.top1 == 1.0
+    ).top1
 
 
-def test_the_bundle_draws_what_the_teacher_draws(drawn, monkeypatch):
+@pytest.mark.parametrize("name", BUNDLES)
+def test_what_is_drawn_is_what_was_asked_for(drawn, clip, name):
+    assert top1(clip, drawn[name]) == 1.0
+
+
+def test_both_bundles_draw_the_same(drawn):
+    int8, fp16 = (drawn[name].astype(np.float64) for name in BUNDLES)
+    error = np.square(int8 - fp16).mean(axis=(1, 2, 3))
+    assert (10 * np.log10(255**2 / error) > 24).all()
+
+
+def test_a_step_of_what_ships_is_one_evaluation():
+    for name in BUNDLES:
+        settings = Bundle.open(FOLDER / name).manifest.settings
+        assert settings.guidance.baked_in and settings.sampler.steps == 8
+
+
+def test_the_teacher_draws_what_it_is_asked_for(clip, monkeypatch):
     monkeypatch.chdir(ROOT)  # The run names the other networks from there.
     teacher = of_model(load_finished(FOLDER / "teacher"))
-    images = teacher.make(steps=8, guidance=2.0)(CAPTIONS[:2], [0, 1])
-    error = np.mean(np.square(np.clip(images, -1, 1) * 127.5 + 127.5 - drawn[:2]))
-    assert 10 * np.log10(255**2 / error) > 24
+    assert top1(clip, finite_uint8(teacher.make(steps=8, guidance=2.0)(CAPTIONS, range(6)))) == 1.0
 
 
 def test_the_configs_are_of_these_networks():
@@ -59,5 +85,7 @@ def test_the_configs_are_of_these_networks():
 
 
 def test_what_ships_is_small():
-    sizes = [path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()]
-    assert sum(sizes) < 60e6
+    size = {p.relative_to(FOLDER).as_posix(): p.stat().st_size for p in FOLDER.rglob("*.*")}
+    assert sum(size[name] for name in (*BUNDLES, "teacher/weights.safetensors")) < 60e6
+    assert sum(size.values()) < 70e6
+    assert size["emoji-64-int8.tfsnap"] < 20e6

@@ -10,7 +10,8 @@ beside it:
 
     tools/distill_pipeline.py --config=configs/emoji/pipeline.py:full --workdir=runs/emoji/distill
 
-Cost and result: unmeasured.
+One run of `full` on one H100, as portable steps: 4:38 minutes of training in all, without
+compiling; docs/distillation.md has the results. At 32 px cost and result are unmeasured.
 """
 
 import ml_collections

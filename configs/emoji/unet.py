@@ -23,7 +23,8 @@ blocks in a stage as Stable Diffusion: what `configs/emoji/evolve.py` starts fro
 `full`: 8.7 million parameters, 457 MMACs (`tools/profile.py`), with as many ResNets in a stage as
 Stable Diffusion and fewer attentions on the largest map, for the search to choose from. One run on
 one H100, 142 s at 64 steps/s; `tfsnap/presets/emoji-64/README.md` has the result, `teacher` beside
-it the weights. `finetuned` with these steps: unmeasured.
+it the weights. `finetuned`: one run on one H100 as a portable step, 34 s at 88 steps/s; what it is
+worth is in docs/architecture.md.
 """
 
 import ml_collections
