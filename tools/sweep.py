@@ -15,6 +15,7 @@ Each network is the workdir of a UNet's run or a bundle. Features of what was ge
 docs/metrics.md.
 """
 
+import dataclasses
 import functools
 import itertools
 import pathlib
@@ -72,6 +73,12 @@ _REFERENCES = flags.DEFINE_list(
 )
 _FLOORS = flags.DEFINE_list("floors", [], "NAME=FILE: other real pictures for a reference's floor.")
 _RESAMPLES = flags.DEFINE_integer("resamples", RESAMPLES, "Bootstraps, for the error bars.", 2)
+_BASELINE = flags.DEFINE_string(
+    "baseline",
+    None,
+    "One of --networks; others are compared with it picture by picture, where it "
+    "was drawn with the same guidance.",
+)
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of a bundle's interpreter.", 1)
 
 
@@ -122,12 +129,25 @@ def _measured(sweep: Sweep, name: str, how: NetworkFlag, grid: dict[str, list]) 
     return results
 
 
+def _compared(sweep: Sweep, results: list[Result]) -> list[Result]:
+    """The results with their differences from those of the baseline, the first of each scale."""
+    bases = {r.point.guidance: r.point for r in results[::-1] if r.point.network == _BASELINE.value}
+    return [
+        dataclasses.replace(r, difference=sweep.difference(r.point, bases[r.point.guidance]))
+        if r.point.guidance in bases and r.point.network != _BASELINE.value
+        else r
+        for r in results
+    ]
+
+
 def _pictures(draw: Draw, prompts: Sequence[Prompt]) -> np.ndarray:
     return finite_uint8(draw([p.caption for p in prompts], [p.seed for p in prompts]))
 
 
 def _sweep() -> None:
     found, folder = networks(_NETWORKS), pathlib.Path(_OUTPUT.value)
+    if _BASELINE.value is not None and _BASELINE.value not in found:
+        raise ValueError(f"--baseline={_BASELINE.value} is none of --networks: {', '.join(found)}")
     grid = {"guidance": numbers(_GUIDANCE, float, 0), "steps": numbers(_STEPS, int, 1)}
     others = {name: load_reference(path) for name, path in named_paths(_FLOORS).items()}
     runs = [how.path for how in found.values() if is_run(pathlib.Path(how.path))]
@@ -141,7 +161,7 @@ def _sweep() -> None:
     sweep, results = Sweep(folder, prompts, judge), []
     for name, how in found.items():
         results += _measured(sweep, name, how, grid)
-        write_results(results, floors, folder)
+        write_results(_compared(sweep, results), floors, folder)
 
 
 def main(argv: list[str]) -> None:

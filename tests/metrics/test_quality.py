@@ -9,7 +9,7 @@ import scipy.stats
 
 from tfsnap.metrics.distances import clip_distance, kernel_distance
 from tfsnap.metrics.features import FeatureSpace
-from tfsnap.metrics.quality import agree, distances, draws, floor
+from tfsnap.metrics.quality import agree, differ, distances, draws, floor
 from tfsnap.metrics.reference import Reference
 
 WIDTH = 5
@@ -69,6 +69,27 @@ def test_the_error_of_a_mean_is_scipys():
         assert estimate.value == pytest.approx(values.mean())
         assert estimate.error == pytest.approx(scipy.stats.sem(values, ddof=0), rel=0.1)
     assert found.chance == 1 / 30
+
+
+def test_a_difference_is_that_of_pairs():
+    rng = np.random.default_rng(0)
+    candidates, shared = unit(30, 3), unit(200, 4)
+    targets = rng.integers(0, 30, 200)
+    both = [shared + 0.1 * rng.standard_normal(shared.shape) for _ in range(2)]
+    images, others = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in both)
+    how = {"candidates": candidates, "targets": targets, "resamples": 2000}
+    found = differ(images=images, others=others, baseline="others", **how)
+    own, hits = [], []
+    for x in (images, others):
+        cosines = x @ candidates.T
+        own.append(cosines[np.arange(200), targets])
+        hits.append((cosines.argmax(axis=1) == targets).astype(float))
+    for estimate, (a, b) in ((found.clip_score, own), (found.top1, hits)):
+        assert estimate.value == pytest.approx(a.mean() - b.mean(), abs=1e-9)
+        assert estimate.error == pytest.approx(scipy.stats.sem(a - b, ddof=0), rel=0.1)
+    alone = [agree(images=x, **how).clip_score.error for x in (images, others)]
+    assert found.clip_score.error < 0.5 * np.hypot(*alone)  # What both share is in neither.
+    assert found.baseline == "others"
 
 
 def test_the_floor_of_two_halves_has_every_picture_once():

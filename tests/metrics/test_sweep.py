@@ -1,5 +1,6 @@
 """A sweep of a network that paints what it is told, judged by a tiny CLIP."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -128,6 +129,24 @@ def test_references_must_fit_the_judge(clip, judge):
         judge.floors({"real": real}, count=5)
 
 
+def test_points_are_compared_picture_by_picture(judge, tmp_path):
+    sweep = Sweep(tmp_path, PROMPTS, judge)
+    first = sweep.measure(POINTS[0], Painter())
+    second = sweep.measure(POINTS[2], lambda prompts: 255 - Painter()(prompts))
+    found = sweep.difference(POINTS[2], POINTS[0])
+    a, b = second.agreement, first.agreement
+    apart = a.clip_score.value - b.clip_score.value
+    assert found.baseline == "a" and found.clip_score.value == pytest.approx(apart, abs=1e-6)
+    assert found.top1.value == pytest.approx(a.top1.value - b.top1.value)
+    same = sweep.difference(POINTS[0], POINTS[0])
+    assert (same.clip_score.value, same.clip_score.error) == (0.0, 0.0)
+    write_results([first, dataclasses.replace(second, difference=found)], {}, tmp_path)
+    table = (tmp_path / "results.md").read_text()
+    assert f"| b | 8 | 2 | a | {found.clip_score} | {found.top1} |" in table
+    values = json.loads((tmp_path / "results.json").read_text())["points"]
+    assert values[0]["difference"] is None and values[1]["difference"]["baseline"] == "a"
+
+
 def test_tables_and_plots(judge, tmp_path):
     sweep = Sweep(tmp_path, PROMPTS, judge)
     results = [sweep.measure(point, Painter()) for point in POINTS]
@@ -136,6 +155,7 @@ def test_tables_and_plots(judge, tmp_path):
     lines = [(label, [r.point.guidance for r in line]) for label, line in curves(results)]
     assert lines == [("a, 8 steps", [1.0, 2.0]), ("b, 8 steps", [1.0, 2.0])]
     table = (tmp_path / "results.md").read_text()
+    assert "baseline" not in table  # Nothing was compared.
     assert table.count("| a | 8 |") == 2 and "| real pictures (20) |" in table
     values = json.loads((tmp_path / "results.json").read_text())
     assert values["points"][0]["point"] == {"network": "a", "steps": 8, "guidance": 2.0}

@@ -76,7 +76,9 @@ def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path)
         assert ending("reference_statistics", *arguments, clip, output) is None
     code = ending(
         "sweep",
-        f"--networks=int8={bundle}?steps=1&sampler=dpmpp_2m,own={bundle}?guidance=2&steps=2",
+        f"--networks=int8={bundle}?steps=1&sampler=dpmpp_2m,own={bundle}?guidance=2&steps=2,"
+        f"more={bundle}?guidance=2&steps=1",
+        "--baseline=own",
         "--resolution=16",
         f"--output={tmp_path}/out",
         clip,
@@ -92,7 +94,12 @@ def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path)
     assert [point["point"] for point in values["points"]] == [
         {"network": "int8", "steps": 1, "guidance": 4.0},
         {"network": "own", "steps": 2, "guidance": 2.0},
+        {"network": "more", "steps": 1, "guidance": 2.0},
     ]
+    other_scale, own, more = (point["difference"] for point in values["points"])
+    assert other_scale is None and own is None and more["baseline"] == "own"
+    scores = [p["agreement"]["clip_score"]["value"] for p in values["points"]]
+    assert more["clip_score"]["value"] == pytest.approx(scores[2] - scores[1], abs=1e-6)
     known = json.loads((tmp_path / "out" / "sweep.json").read_text())["networks"]
     assert known["int8"] == f"{known['own']}, dpmpp_2m"
 
@@ -110,6 +117,7 @@ def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path)
         (["--networks=a=nowhere", "--clip=x"], "x: no such weight file"),
         (["--networks=a=nowhere"], "a bundle has no image tower to score pictures with"),
         (["--references=r=nowhere.npz"], "nowhere.npz: no such file of statistics"),
+        (["--baseline=a"], "--baseline=a is none of --networks: net"),
         (["--split=test"], "split is 'test'; it must be one of"),
     ],
 )

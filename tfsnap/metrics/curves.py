@@ -32,6 +32,7 @@ def write_results(
     write_json(folder / "results.json", values)
     names = list(results[0].distances)
     tables = [_table(results, name, floors.get(name)) for name in names]
+    tables += [_differences(results)] if any(result.difference for result in results) else []
     (folder / "results.md").write_text("\n".join(tables))
     for name in names:
         _plot(results, name, floors.get(name), folder / f"{name}.png")
@@ -53,6 +54,22 @@ def _table(results: Sequence[Result], name: str, floor: Floor | None) -> str:
         )
     if floor:
         lines.append(f"| real pictures ({floor.count}) | | | | | {_cells(floor.distances)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _differences(results: Sequence[Result]) -> str:
+    """What was compared picture by picture, in Markdown."""
+    lines = [
+        "Differences from a baseline's pictures of the same captions and noise, one by one.",
+        "",
+        "| network | steps | guidance | baseline | CLIP score | top-1 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        p, d = result.point, result.difference
+        if d:
+            place = f"{p.network} | {p.steps} | {p.guidance:g}"
+            lines.append(f"| {place} | {d.baseline} | {d.clip_score} | {d.top1} |")
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,15 @@ import numpy as np
 
 from tfsnap.metrics.features import FeatureSpace, clip_space
 from tfsnap.metrics.framing import squares
-from tfsnap.metrics.quality import Agreement, Distances, agree, distances, floor
+from tfsnap.metrics.quality import (
+    Agreement,
+    Difference,
+    Distances,
+    agree,
+    differ,
+    distances,
+    floor,
+)
 from tfsnap.metrics.reference import Reference
 from tfsnap.metrics.retrieval import embed_captions
 from tfsnap.models.clip import Clip
@@ -127,6 +135,24 @@ class Judge:
             for name, reference in self._references.items()
         }
         return agreement, found
+
+    def difference(
+        self,
+        features: Mapping[str, np.ndarray],
+        others: Mapping[str, np.ndarray],
+        *,
+        baseline: str,
+    ) -> Difference:
+        """Compares pictures with the baseline's of the same captions by the features of both."""
+        name = self._captions.space.name
+        return differ(
+            images=features[name],
+            others=others[name],
+            baseline=baseline,
+            candidates=self._captions.candidates,
+            targets=self._captions.targets,
+            resamples=self._resamples,
+        )
 
     def floors(self, others: Mapping[str, Reference], *, count: int) -> dict[str, Floor]:
         """What real pictures reach, for every reference that has features.

@@ -1,6 +1,7 @@
 """How good generated pictures are, each number with how far off it may be."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,6 +74,24 @@ class Agreement:
 
     def __str__(self) -> str:
         return f"CLIP score {self.clip_score}, top-1 {self.top1} (chance {self.chance:.2%})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How much better pictures show their captions than others of the same captions and noise.
+
+    Each picture is compared with its other, so that what both share, such as captions that are hard
+    to draw, is in neither error.
+
+    Attributes:
+      baseline: whose the others are.
+      clip_score: mean difference of the cosines.
+      top1: difference of the shares.
+    """
+
+    baseline: str
+    clip_score: Estimate
+    top1: Estimate
 
 
 def draws(count: int, *, resamples: int, seed: int) -> np.ndarray:
@@ -159,10 +178,46 @@ def agree(
 ) -> Agreement:
     """Compares pictures with captions; `images`, `candidates` and `targets` as for `retrieval`."""
     cosines, found = agreement(images=images, candidates=candidates, targets=targets)
-    shares = draws(len(images), resamples=resamples, seed=seed) / len(images)
-
-    def estimate(values: np.ndarray) -> Estimate:
-        values = values.astype(np.float64)
-        return Estimate(float(values.mean()), float(np.std(shares @ values)))
-
+    estimate = functools.partial(_mean, resamples=resamples, seed=seed)
     return Agreement(estimate(cosines), estimate(found), 1.0 / len(candidates))
+
+
+def differ(
+    *,
+    images: np.ndarray,
+    others: np.ndarray,
+    baseline: str,
+    candidates: np.ndarray,
+    targets: Sequence[int],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """Compares pictures with others of the same captions, one by one.
+
+    Args:
+      images: unit vectors [N, E].
+      others: the same of the baseline's pictures, in the same order.
+      baseline: its name.
+      candidates: as for `retrieval`.
+      targets: as for `retrieval`.
+      resamples: bootstraps of the pairs.
+      seed: of the bootstraps.
+    """
+    cosines, found = (
+        np.subtract(*pair, dtype=np.float64)
+        for pair in zip(
+            *(
+                agreement(images=x, candidates=candidates, targets=targets)
+                for x in (images, others)
+            ),
+            strict=True,
+        )
+    )
+    estimate = functools.partial(_mean, resamples=resamples, seed=seed)
+    return Difference(baseline, estimate(cosines), estimate(found))
+
+
+def _mean(values: np.ndarray, *, resamples: int, seed: int) -> Estimate:
+    shares = draws(len(values), resamples=resamples, seed=seed) / len(values)
+    values = values.astype(np.float64)
+    return Estimate(float(values.mean()), float(np.std(shares @ values)))

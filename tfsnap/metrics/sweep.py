@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from tfsnap.config import Config, differences, write_json
 from tfsnap.metrics.judge import Judge
 from tfsnap.metrics.prompts import Prompt
-from tfsnap.metrics.quality import Agreement, Distances
+from tfsnap.metrics.quality import Agreement, Difference, Distances
 from tfsnap.metrics.reference import load_arrays, save_arrays
 
 _STATE, _POINTS = "sweep.json", "points"
@@ -48,12 +48,14 @@ class Result:
       count: number of pictures.
       agreement: with their captions.
       distances: from the pictures of each reference, by its name.
+      difference: from another point, picture by picture.
     """
 
     point: Point
     count: int
     agreement: Agreement
     distances: Mapping[str, Distances]
+    difference: Difference | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -113,16 +115,28 @@ class Sweep:
           point: what they are generated with.
           make: generates pictures, uint8 [n, H, W, 3], of some of the prompts.
         """
-        folder, parts = self._folder / _POINTS / point.slug, []
-        folder.mkdir(parents=True, exist_ok=True)
-        for start in range(0, len(self._prompts), _CHUNK):
-            wanted, path = self._prompts[start : start + _CHUNK], folder / f"{start:06d}.npz"
+        for path, wanted in self._chunks(point):
             if not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
                 save_arrays(path, self._judge.features(make(wanted)))
-            parts.append(_checked(path, self._judge.names, len(wanted)))
+        return Result(point, len(self._prompts), *self._judge(self._features(point)))
+
+    def difference(self, point: Point, baseline: Point) -> Difference:
+        """Compares two points that are measured, picture by picture."""
+        features, others = self._features(point), self._features(baseline)
+        return self._judge.difference(features, others, baseline=baseline.network)
+
+    def _chunks(self, point: Point) -> Iterator[tuple[pathlib.Path, Sequence[Prompt]]]:
+        """The files of a point's features and their prompts."""
+        folder = self._folder / _POINTS / point.slug
+        for start in range(0, len(self._prompts), _CHUNK):
+            yield folder / f"{start:06d}.npz", self._prompts[start : start + _CHUNK]
+
+    def _features(self, point: Point) -> dict[str, np.ndarray]:
+        """Features of all pictures of a point that is measured, by their space."""
         names = self._judge.names
-        features = {name: np.concatenate([part[name] for part in parts]) for name in names}
-        return Result(point, len(self._prompts), *self._judge(features))
+        parts = [_checked(path, names, len(wanted)) for path, wanted in self._chunks(point)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
     def _require_equal(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         changed = differences(dict(old), dict(new))
