@@ -35,10 +35,9 @@ _SCALE = flags.DEFINE_integer("scale", 2, "By how much pictures are enlarged.", 
 def pictures(network: NetworkFlag, captions: list[str]) -> list[Image.Image]:
     """What a network draws for captions; the noise of each is that of its place."""
     generator = open_generator(network.path, threads=2)
-    steps, guidance = network.steps or generator.steps, network.guidance
-    if guidance is None:
-        guidance = 1.0 if generator.baked is None else generator.baked
-    draw = generator.make(steps=steps, guidance=guidance, sampler=network.sampler)
+    steps, guidance = network.steps or generator.steps, generator.scale(network.guidance)
+    scale = 1.0 if guidance is None else guidance
+    draw = generator.make(steps=steps, guidance=scale, sampler=network.sampler)
     return [Image.fromarray(p) for p in finite_uint8(draw(captions, range(len(captions))))]
 
 

@@ -115,8 +115,9 @@ class Pipeline:
             "# Trains the steps beside it, one after another; run it again to go on.",
             "set -e",
         ]
-        names = {stage.name for stage in self._left()}
-        for stage in self._left():
+        left = self._left()
+        names = {stage.name for stage in left}
+        for stage in left:
             paths = {"data": steps / _DATA, "workdir": self._workdir / stage.name}
             for flag, other in (("init", stage.init), ("frozen", stage.teacher)):
                 if other in names:  # All else was there when it was compiled.
@@ -128,12 +129,11 @@ class Pipeline:
 
     def _left(self) -> list[PipelineStage]:
         """The trainings that are not done, or that another machine did and this has to finish."""
-        folders = {stage: self._workdir / stage.name for stage in self._config.stages}
-        return [
-            stage
-            for stage, folder in folders.items()
-            if not ((folder / WEIGHTS).is_file() and is_run(folder))
-        ]
+        return [stage for stage in self._config.stages if not self._is_done(stage)]
+
+    def _is_done(self, stage: PipelineStage) -> bool:
+        folder = self._workdir / stage.name
+        return (folder / WEIGHTS).is_file() and is_run(folder)
 
     def _weights(self, name: str, steps: pathlib.Path | None = None) -> str:
         """The weight file that a name of the config stands for.
@@ -153,7 +153,7 @@ class Pipeline:
 
     def _training(self, stage: PipelineStage) -> Stage | None:
         """Trains a network; None if that is done."""
-        if stage not in self._left():
+        if self._is_done(stage):
             return None
         workdir = f"--workdir={self._workdir / stage.name}"
         return Training(self._workdir / _TIMES, stage.name, workdir, *self._flags(stage))

@@ -41,6 +41,10 @@ class Generator(NamedTuple):
     make: Callable[..., Draw]
     clip: Clip | None = None
 
+    def scale(self, chosen: float | None) -> float | None:
+        """The guidance scale that counts: the one baked in, else the one that was chosen."""
+        return chosen if self.baked is None else self.baked
+
 
 def of_model(model: LatentDiffusion) -> Generator:
     """Keras networks."""

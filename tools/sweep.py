@@ -117,7 +117,7 @@ def _judge(data: DataConfig, weights: str, prompts: list[Prompt], side: int) -> 
 def _measured(sweep: Sweep, name: str, how: NetworkFlag, grid: dict[str, list]) -> list[Result]:
     network = open_generator(how.path, threads=_THREADS.value)
     sweep.claim(name, network.identity + (f", {how.sampler}" if how.sampler else ""))
-    fixed = how.guidance if network.baked is None else network.baked
+    fixed = network.scale(how.guidance)
     scales = grid["guidance"] if fixed is None else [fixed]
     counts = [how.steps] if how.steps else grid["steps"] or [network.steps]
     results = []
@@ -130,11 +130,14 @@ def _measured(sweep: Sweep, name: str, how: NetworkFlag, grid: dict[str, list]) 
 
 
 def _compared(sweep: Sweep, results: list[Result]) -> list[Result]:
-    """The results with their differences from those of the baseline, the first of each scale."""
+    """The results with their differences from the baseline's, the first of each scale.
+
+    What has its difference keeps it: a sweep asks after every network.
+    """
     bases = {r.point.guidance: r.point for r in results[::-1] if r.point.network == _BASELINE.value}
     return [
         dataclasses.replace(r, difference=sweep.difference(r.point, bases[r.point.guidance]))
-        if r.point.guidance in bases and r.point.network != _BASELINE.value
+        if not r.difference and r.point.guidance in bases and r.point.network != _BASELINE.value
         else r
         for r in results
     ]
@@ -160,8 +163,8 @@ def _sweep() -> None:
     floors = judge.floors(others, count=len(prompts))
     sweep, results = Sweep(folder, prompts, judge), []
     for name, how in found.items():
-        results += _measured(sweep, name, how, grid)
-        write_results(_compared(sweep, results), floors, folder)
+        results = _compared(sweep, [*results, *_measured(sweep, name, how, grid)])
+        write_results(results, floors, folder)
 
 
 def main(argv: list[str]) -> None:
