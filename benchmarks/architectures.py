@@ -6,7 +6,9 @@
 
 The evolved network goes on from the search's own weights; the others start with what they keep of
 the teacher's and are trained longer by the steps that the search took, so that all are trained for
-as many. With --nosearch_counts all are trained for --steps after they were pruned, and with
+as many. With --prepare the program writes every network's shape and first weights and ends; those
+whose run is in its folder already, such as one that was trained as a portable step, are not trained
+here. With --nosearch_counts all are trained for --steps after they were pruned, and with
 --shapes all start from the teacher as well. Random networks are others for each seed; all
 draw the same pictures. Whatever follows `--` is given to tools/train.py. Run again, the program
 goes on where it stopped. docs/architecture.md has a result.
@@ -36,6 +38,8 @@ from tfsnap.export.graphs import unet_graph
 from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
 from tfsnap.runtime.sizes import parse_size
+from tfsnap.training.jobs.runs import is_run
+from tfsnap.training.trainer import WEIGHTS
 from tfsnap.weights.slim_unet import slim_unet
 from tfsnap.weights.store import WeightFileError, load_tensors, save_tensors
 
@@ -46,6 +50,9 @@ _EVOLVED = flags.DEFINE_string("evolved", None, "Folder of tools/evolve.py.")
 _NARROW = flags.DEFINE_string("narrow", None, "A JSON file: the teacher with fewer channels.")
 _TABLE = flags.DEFINE_string("table", None, "Latency table of the pruned ones.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the runs and of results.json.")
+_ARMS = flags.DEFINE_multi_enum(
+    "arm", ["evolved", "random", "narrow"], ["evolved", "random", "narrow"], "Which networks."
+)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", 1)
 _STEPS = flags.DEFINE_integer("steps", 600, "Steps of training.", 1)
 _SHAPES = flags.DEFINE_bool(
@@ -54,6 +61,9 @@ _SHAPES = flags.DEFINE_bool(
 _SEARCH_COUNTS = flags.DEFINE_bool(
     "search_counts", True, "The others are trained longer, by the steps that the search took."
 )
+_PREPARE = flags.DEFINE_bool("prepare", False, "Only write the networks that are to be trained.")
+_GUIDANCE = flags.DEFINE_float("guidance", 3.0, "Guidance scale of the pictures.", 0.0)
+_SAMPLED = flags.DEFINE_integer("sampling_steps", 25, "Steps of the sampler.", 1)
 _COUNT = flags.DEFINE_integer("count", 144, "Pictures of a network that are scored.", 1)
 _SPLIT = flags.DEFINE_string("split", "all", "Whose captions they show.")
 _LATENT = flags.DEFINE_string("latent", "8x8", "Height and width of the latent.")
@@ -114,10 +124,13 @@ class Maker:
             steps += self.searched if _SEARCH_COUNTS.value else 0
         thin = slim_unet(self.tensors, wide=self.teacher, narrow=self.narrow)
         for seed in range(_SEEDS.value):
-            yield Arm("evolved", seed, evolved.config, weights, _STEPS.value)
             other = apply_all(self.teacher, self.random_edits(seed))
-            yield Arm("random", seed, other.config, carry(self.tensors, other), steps)
-            yield Arm("narrow", seed, self.narrow, thin, steps)
+            arms = (
+                Arm("evolved", seed, evolved.config, weights, _STEPS.value),
+                Arm("random", seed, other.config, carry(self.tensors, other), steps),
+                Arm("narrow", seed, self.narrow, thin, steps),
+            )
+            yield from (arm for arm in arms if arm.name in _ARMS.value)
 
     def random_edits(self, seed: int) -> list[Action]:
         """Removals drawn one by one until the latency is that of the evolved network."""
@@ -133,21 +146,34 @@ class Maker:
         raise ValueError(f"no random pruning is within {_NEAR.value:.0%} of {wanted:.3f} ms")
 
 
-def run(arm: Arm, maker: Maker, extra: list[str]) -> dict[str, object]:
-    """Trains and scores a network; returns its row."""
-    folder = pathlib.Path(_OUTPUT.value) / f"{arm.name}-{arm.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    shape, init, scores = (folder / n for n in ("unet.json", "init.safetensors", "scores.json"))
-    if not scores.is_file():
+def prepare(arm: Arm, maker: Maker) -> list[str]:
+    """Writes a network's shape and first weights; returns the flags of its training."""
+    shape, init = _folder(arm) / "unet.json", _folder(arm) / "init.safetensors"
+    if not init.is_file():
+        _folder(arm).mkdir(parents=True, exist_ok=True)
         write_json(shape, arm.config.to_dict())
         description = {**maker.about, "config": arm.config.to_dict()}
         save_tensors(init, arm.tensors, metadata=description)
-        training = {"init": init, "seed": arm.seed + 1, "steps": arm.steps}
-        fields = [f"--config.training.{name}={value}" for name, value in training.items()]
-        workdir = f"--workdir={folder / 'run'}"
-        _call("train", f"--config={_CONFIG.value}", workdir, f"--unet={shape}", *fields, *extra)
-        which = [f"--split={_SPLIT.value}", f"--count={_COUNT.value}", "--guidance=3"]
-        _call("evaluate", workdir, *which, f"--seed={1000 * arm.seed}", f"--json={scores}")
+    training = {"init": init, "seed": arm.seed + 1, "steps": arm.steps}
+    fields = [f"--config.training.{name}={value}" for name, value in training.items()]
+    return [f"--config={_CONFIG.value}", f"--unet={shape}", *fields]
+
+
+def _folder(arm: Arm) -> pathlib.Path:
+    return pathlib.Path(_OUTPUT.value) / f"{arm.name}-{arm.seed}"
+
+
+def run(arm: Arm, maker: Maker, extra: list[str]) -> dict[str, object]:
+    """Trains and scores a network; returns its row."""
+    workdir, scores = _folder(arm) / "run", _folder(arm) / "scores.json"
+    if not scores.is_file():
+        given = prepare(arm, maker)
+        if not (is_run(workdir) and (workdir / WEIGHTS).is_file()):
+            _call("train", f"--workdir={workdir}", *given, *extra)
+        how = {"split": _SPLIT, "count": _COUNT, "guidance": _GUIDANCE, "steps": _SAMPLED}
+        which = [f"--{name}={flag.value}" for name, flag in how.items()]
+        seed = f"--seed={1000 * arm.seed}"
+        _call("evaluate", f"--workdir={workdir}", *which, seed, f"--json={scores}")
     row = json.loads(scores.read_text())
     parameters = sum(map(np.size, arm.tensors.values()))
     return {"name": arm.name, "seed": arm.seed, "parameters": parameters, **row}
@@ -192,6 +218,10 @@ def main(argv: list[str]) -> None:
     try:
         maker = Maker()
         arms = list(maker.arms())
+        if _PREPARE.value:
+            for arm in arms:
+                print("training flags:", *prepare(arm, maker), *argv[1:])
+            return
         rows = [run(arm, maker, argv[1:]) for arm in arms]
         report, times = ratios(arms, maker)
         rows = [{**row, "ratio": ratio} for row, ratio in zip(rows, times, strict=True)]

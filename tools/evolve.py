@@ -8,6 +8,9 @@ Loops robust training, scoring of every edit by dCLIP / dLatency, and editing, u
 takes the wanted share of its latency. Run the same command again to go on where it stopped. The
 workdir gets `unet.json`, the shape of the newest network, which every tool takes, its weights in
 the last round's folder, `rounds.md` and `rounds.png`.
+
+Where TensorFlow does not run, the robust training of a round runs as a portable step: with
+`--compile=step` the program compiles the next round's and says how to train with it.
 """
 
 import json
@@ -29,6 +32,7 @@ from tfsnap.evolve.latency import LatencyError
 from tfsnap.evolve.report import write_report
 from tfsnap.training.jobs.runs import require_same_config
 from tfsnap.training.memory import keep_freed_memory
+from tfsnap.training.portable import compile_step
 from tfsnap.training.stopping import Stopped, StopRequest
 from tfsnap.training.strategy import STRATEGIES, StrategyError, make_strategy
 from tfsnap.training.trainer import TrainingError
@@ -37,6 +41,10 @@ from tfsnap.weights.store import WeightFileError, WeightMismatchError
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search: a file in configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the search.")
 _STRATEGY = flags.DEFINE_enum("strategy", "one", STRATEGIES[:2], "Where robust training runs.")
+
+_COMPILE = flags.DEFINE_string(
+    "compile", None, "Only compile the step of the next round's robust training into this folder."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -72,6 +80,9 @@ def _evolve(stop: StopRequest) -> None:
         strategy=make_strategy(_STRATEGY.value),
         tell=lambda line: print(line, flush=True),
     )
+    if _COMPILE.value:
+        _compile(evolver)
+        return
     found = evolver.run(stop)
     if evolver.rounds:
         write_report(evolver.rounds, workdir, target=evolver.target)
@@ -80,6 +91,15 @@ def _evolve(stop: StopRequest) -> None:
     else:
         print(f"{json.dumps(found.to_dict())}\nNetwork: {workdir / 'unet.json'}")
         print(f"Its weights: {evolver.weights}; {workdir / 'rounds.md'}, {workdir / 'rounds.png'}")
+
+
+def _compile(evolver: Evolver) -> None:
+    if evolver.over:
+        raise ValueError("the search is over: no training is left to compile")
+    job, folder = evolver.training()
+    compile_step(job, output=_COMPILE.value, workdir=folder)
+    print(f"Train with it: tools/run_step.py {_COMPILE.value} --workdir={folder}")
+    print("Then the command without --compile goes on.")
 
 
 if __name__ == "__main__":

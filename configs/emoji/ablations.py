@@ -21,6 +21,9 @@ the arms are the efficient UNet, fine-tuned, and a budget is 400 steps of 128. A
 - `consistency`: one budget with that guidance baked in and one that is told the scale, each drawing
   in 4, 2 and 1 steps.
 
+`few_losses` and `few_teachers` are these groups at 64 px for students of 2 steps, from 4, 8 and 16
+of the teacher's: undistilled, 2 steps lose quality that 8 do not. Unmeasured.
+
 `full_losses` and the first arms of `full_teachers` on one H100 as portable steps, one run: 8 to 30
 seconds an arm; docs/distillation.md has the results. The others, and those at 32 px: unmeasured.
 """
@@ -48,7 +51,14 @@ def _range(least: float, largest: float) -> str:
 
 
 def _groups(
-    base: PipelineConfig, config: str, *, init: str, scale: float, narrow: float, wide: float
+    base: PipelineConfig,
+    config: str,
+    *,
+    init: str,
+    scale: float,
+    narrow: float,
+    wide: float,
+    steps: int = 8,
 ) -> dict[str, PipelineConfig]:
     """The groups of one size.
 
@@ -59,7 +69,9 @@ def _groups(
       scale: the guidance scale that is baked in.
       narrow: end of a range of scales that is narrower than the config's.
       wide: of one that is wider.
+      steps: of the students of `losses` and `teachers`.
     """
+    student = () if steps == 8 else _path(2 * steps, steps)
 
     def arm(
         name: str, *changes: str, after: str = "", scored: tuple[int, ...] = ()
@@ -69,21 +81,21 @@ def _groups(
     baked = ("distill.baked=True", _range(scale, scale), *ALWAYS)
     groups = {
         "losses": (
-            arm("vanilla", "distill.cfg_probability=0.0"),
-            arm("mix"),
-            arm("cfg", "distill.cfg_probability=1.0"),
-            arm("probability03", "distill.cfg_probability=0.3"),
-            arm("narrow", _range(1.0, narrow)),
-            arm("wide", _range(1.0, wide)),
-            arm("no_original", "distill.gamma=0.0"),
-            arm("original1", "distill.gamma=1.0"),
+            arm("vanilla", *student, "distill.cfg_probability=0.0"),
+            arm("mix", *student),
+            arm("cfg", *student, "distill.cfg_probability=1.0"),
+            arm("probability03", *student, "distill.cfg_probability=0.3"),
+            arm("narrow", *student, _range(1.0, narrow)),
+            arm("wide", *student, _range(1.0, wide)),
+            arm("no_original", *student, "distill.gamma=0.0"),
+            arm("original1", *student, "distill.gamma=1.0"),
         ),
         "teachers": (
-            arm("from16"),
-            arm("from32", *_path(32, 8)),
-            arm("from64", *_path(64, 8)),
-            arm("student16", *_path(32, 16)),
-            arm("from_student16", *_path(16, 8), after="student16"),
+            arm(f"from{2 * steps}", *student),
+            arm(f"from{4 * steps}", *_path(4 * steps, steps)),
+            arm(f"from{8 * steps}", *_path(8 * steps, steps)),
+            arm(f"student{2 * steps}", *_path(4 * steps, 2 * steps)),
+            arm(f"from_student{2 * steps}", *_path(2 * steps, steps), after=f"student{2 * steps}"),
         ),
         "schedules": (
             arm("direct8", *_path(32, 8)),
@@ -106,14 +118,20 @@ def _groups(
     return {name: base.replace(stages=arms) for name, arms in groups.items()}
 
 
-_FULL = _groups(
-    pipeline.VARIANTS["full"],
-    f"{pipeline.CONFIGS}:full_student8",
-    init=STUDENT,
-    scale=2.0,
-    narrow=2.0,
-    wide=9.0,
-)
+def _full(steps: int) -> dict[str, PipelineConfig]:
+    """The groups at 64 px."""
+    return _groups(
+        pipeline.VARIANTS["full"],
+        f"{pipeline.CONFIGS}:full_student8",
+        init=STUDENT,
+        scale=2.0,
+        narrow=2.0,
+        wide=9.0,
+        steps=steps,
+    )
+
+
+_FEW = _full(2)
 
 VARIANTS = {
     **_groups(
@@ -124,7 +142,8 @@ VARIANTS = {
         narrow=3.0,
         wide=9.0,
     ),
-    **{f"full_{name}": group for name, group in _FULL.items()},
+    **{f"full_{name}": group for name, group in _full(8).items()},
+    **{f"few_{name}": _FEW[name] for name in ("losses", "teachers")},
 }
 
 

@@ -3,9 +3,10 @@
     tools/train.py --config=configs/emoji/decoder_distill.py --workdir=runs/search/decoder
     tools/train.py --config=configs/emoji/decoder_distill.py:tiny --workdir=runs/search/tiny
 
-Variants: `full` is 64 px, for what `configs/emoji/unet.py` generates: half of the channels, trained
-on one pool of 2,048 latents; one run on two cores kept busy by other work, an hour, 33.5 dB to the
-teacher's pictures of its last batches. `half` has half of the teacher's channels, as in the paper:
+Variants: `full` is 64 px, on one pool of 8,192 latents of the distilled student, sized for a GPU
+(tools/compile_step.py); its result is unmeasured. A first run on two cores, 2,000 steps of 16 on
+2,048 latents, reached 33.5 dB in an hour beside other work, and left faint textures on white.
+`half` has half of the teacher's channels, as in the paper:
 107,191 of 423,127 parameters.
 `tiny`, beyond the paper, consists of separable convolutions in the manner of SnapGen and TAESD:
 32,047. benchmarks/decoders.py compares them with the teacher.
@@ -51,11 +52,17 @@ VARIANTS = {
     "full": HALF.replace(
         autoencoder="tfsnap/presets/emoji-64/autoencoder.safetensors",
         clip="tfsnap/presets/emoji-64/clip.safetensors",
-        unet="tfsnap/presets/emoji-64/teacher/weights.safetensors",
+        unet="runs/emoji/distill/baked8/weights.safetensors",
         decoder_channels=(32, 64, 64),
         data=DataConfig(resolution=64),
-        cache="runs/emoji/pools",
-        pool=2_048,
+        training=HALF.training.replace(
+            steps=12_000,
+            batch_size=64,
+            log_every=100,
+            optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=200, ema_decay=0.998),
+        ),
+        cache="runs/emoji/student_pools",
+        pool=8_192,
         pool_steps=0,
         steps=8,
         guidance=2.0,

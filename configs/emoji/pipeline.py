@@ -10,6 +10,10 @@ beside it:
 
     tools/distill_pipeline.py --config=configs/emoji/pipeline.py:full --workdir=runs/emoji/distill
 
+`full_from_epsilon` is the same from a teacher that predicts epsilon in runs/emoji/epsilon
+(`configs/emoji/unet.py:epsilon`), its first stage the fine-tuning to v: 6,000 and 3,000 steps where
+the teacher that ships took 9,000. Unmeasured.
+
 One run of `full` on one H100, as portable steps: 4:38 minutes of training in all, without
 compiling; docs/distillation.md has the results. At 32 px cost and result are unmeasured.
 """
@@ -66,18 +70,23 @@ PIPELINE = PipelineConfig(
     stages=_stages(TEACHER),
 )
 
+_FULL = PIPELINE.replace(
+    teacher="tfsnap/presets/emoji-64/teacher",
+    student_unet="tfsnap/presets/emoji-64/evolved.json",
+    student="runs/emoji/finetuned/weights.safetensors",
+    autoencoder="tfsnap/presets/emoji-64/autoencoder.safetensors",
+    clip="tfsnap/presets/emoji-64/clip.safetensors",
+    count=500,
+    guidance=2.0,
+)
+
 VARIANTS = {
     "from_v": PIPELINE,
     "from_epsilon": PIPELINE.replace(
         teacher="runs/search/epsilon",
         stages=(PipelineStage("v", f"{CONFIGS}:v", DATA, TEACHER, scored=(50,)), *_stages("v")),
     ),
-    "full": PIPELINE.replace(
-        teacher="tfsnap/presets/emoji-64/teacher",
-        student_unet="tfsnap/presets/emoji-64/evolved.json",
-        student="runs/emoji/finetuned/weights.safetensors",
-        autoencoder="tfsnap/presets/emoji-64/autoencoder.safetensors",
-        clip="tfsnap/presets/emoji-64/clip.safetensors",
+    "full": _FULL.replace(
         stages=(
             *_stages(TEACHER, "full_"),
             PipelineStage("baked4", f"{CONFIGS}:full_baked4", "baked8", "baked8"),
@@ -85,8 +94,13 @@ VARIANTS = {
             _fewer("full_", "baked2", steps=1),
             *_others("full_"),
         ),
-        count=500,
-        guidance=2.0,
+    ),
+    "full_from_epsilon": _FULL.replace(
+        teacher="runs/emoji/epsilon",
+        stages=(
+            PipelineStage("v", "configs/emoji/unet.py:finetuned", DATA, TEACHER, scored=(50,)),
+            *_stages("v", "full_"),
+        ),
     ),
 }
 

@@ -8,6 +8,9 @@ Variants: `full` is 64 px on all emoji; `demo` is 32 px on the demo's subset, pa
 whose README section has the measured result; `search` is 32 px on the same subset, with as many
 blocks in a stage as Stable Diffusion: what `configs/emoji/evolve.py` starts from.
 
+`epsilon` is `full` before it predicts v, for two thirds of its steps; `finetuned` from it, at the
+teacher's shape, takes the rest (`configs/emoji/pipeline.py:full_from_epsilon`). Unmeasured.
+
 `full` reads a cache of latents, so that it needs no pictures; `finetuned` is the network that
 `configs/emoji/evolve.py:full` found, from the weights that the search left:
 
@@ -84,6 +87,10 @@ FULL = UNetJob(
 
 VARIANTS = {
     "full": FULL,
+    "epsilon": FULL.replace(
+        training=FULL.training.replace(steps=6_000),
+        prediction="epsilon",
+    ),
     "finetuned": FULL.replace(
         training=FULL.training.replace(
             steps=3_000,

@@ -17,6 +17,7 @@ from tfsnap.evolve.evolver import Evolver
 from tfsnap.evolve.latency import LatencyTable
 from tfsnap.models.blocks import blocks_of
 from tfsnap.models.presets import find_unet
+from tfsnap.training.portable_format import Manifest, load_state
 from tfsnap.training.stopping import StopRequest
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import load_tensors
@@ -109,6 +110,21 @@ def test_a_search_goes_on_where_it_stopped(runs, evolved):
     again = json.loads((folder / "state.json").read_text())
     assert again["config"] == json.loads(expected)["config"]
     assert "prompts was 8, is 16" in refusal("evolve", *search(runs, "--config.prompts=16"))
+
+
+def test_robust_training_is_compiled_for_a_device_without_tensorflow(runs, evolved, tmp_path):
+    step, workdir = tmp_path / "step", tmp_path / "search"
+    again = [*search(runs), f"--workdir={workdir}", f"--compile={step}"]
+    told = succeed("evolve", *again)
+    robust = workdir / "round-00/robust"
+    assert f"Train with it: tools/run_step.py {step} --workdir={robust}\n" in told
+    manifest = Manifest.load(step)
+    assert (manifest.steps, manifest.first_step, manifest.seed) == (3, 0, 0)
+    start, expected = load_state(step, manifest), load_tensors(runs / "unet/weights.safetensors")[0]
+    for name, value in expected.items():
+        np.testing.assert_array_equal(start[f"model/{name}"], value)
+    assert not robust.exists()
+    assert "the search is over" in refusal("evolve", *search(runs), f"--compile={step}")
 
 
 def test_a_search_scores_on_two_devices_what_it_scores_on_one(runs, evolved, tmp_path):

@@ -150,19 +150,33 @@ class Evolver:
         """The weight file of the newest network."""
         return self._state.weights
 
+    @property
+    def over(self) -> bool:
+        """Whether the rounds are over, or the objective is met and nothing is to be added."""
+        met = self.latency(self._state.config) <= self.target
+        return len(self.rounds) >= self.config.rounds or (met and not self.config.grow)
+
+    def training(self) -> tuple[UNetJob, pathlib.Path]:
+        """The robust training that the next round begins with, and the folder of its run."""
+        number = len(self.rounds)
+        training = self._job.training
+        job = self._job.replace(
+            model=self._state.config,
+            training=training.replace(init=self._state.weights, seed=training.seed + number),
+        )
+        return job, self._folder(number) / "robust"
+
     def run(self, stop: StopRequest) -> UNetConfig | None:
         """Searches until the objective is met or the rounds are over.
 
         Returns:
           The network; None when a signal ended the search before.
         """
-        while len(self.rounds) < self.config.rounds:
+        while not self.over:
             latency = self.latency(self._state.config)
             self._tell(
                 f"round {len(self.rounds)}: {latency:.3f} ms by the table, {self.target:.3f} wanted"
             )
-            if latency <= self.target and not self.config.grow:
-                break
             done = self._round(stop)
             if done is None:
                 return None
@@ -181,7 +195,7 @@ class Evolver:
         """
         state, number = self._state, len(self.rounds)
         folder = self._folder(number)
-        weights = self._train(folder / "robust", number, stop)
+        weights = self._train(stop)
         if weights is None:
             return None
         found = self._score(weights, number)
@@ -201,14 +215,9 @@ class Evolver:
     def _folder(self, number: int) -> pathlib.Path:
         return self.workdir / f"round-{number:02d}"
 
-    def _train(self, folder: pathlib.Path, number: int, stop: StopRequest) -> pathlib.Path | None:
+    def _train(self, stop: StopRequest) -> pathlib.Path | None:
         """Robust training from the state's weights with a fresh optimizer."""
-        job = self._job.replace(
-            model=self._state.config,
-            training=self._job.training.replace(
-                init=self._state.weights, seed=self._job.training.seed + number
-            ),
-        )
+        job, folder = self.training()
         if (folder / WEIGHTS).is_file():
             return folder / WEIGHTS
         return Trainer(job, workdir=folder, strategy=self._strategy).fit(stop)

@@ -96,7 +96,7 @@ class DecoderJob(Config):
     def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """See `Job`."""
         if not self.pool_steps:
-            return self.source(0).batches(start_step, part=part)
+            return self.source().batches(start_step, part=part)
 
         def generate() -> Iterator[dict[str, np.ndarray]]:
             number, done = divmod(start_step, self.pool_steps)
@@ -109,7 +109,7 @@ class DecoderJob(Config):
         spec = {"latent": tf.TensorSpec(shape, tf.float32)}
         return tf.data.Dataset.from_generator(generate, output_signature=spec)
 
-    def source(self, number: int) -> BatchSource:
+    def source(self, number: int = 0) -> BatchSource:
         """The latents of a pool and how they are drawn."""
         return BatchSource(
             tables={"latent": self._latents(number)},
