@@ -16,7 +16,7 @@ the teacher that ships took 9,000. Unmeasured.
 
 One run of `full` on one H100, as portable steps: 4:38 minutes of training in all, without
 compiling; one of `from_epsilon`, its trainings cut to 240 steps, on two cores kept busy by other
-work: 32 minutes. docs/distillation.md has the results. `from_v` is unmeasured.
+work: 30 minutes. docs/distillation.md has the results. `from_v` is unmeasured.
 """
 
 import ml_collections
