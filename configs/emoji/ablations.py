@@ -25,7 +25,8 @@ the arms are the efficient UNet, fine-tuned, and a budget is 400 steps of 128. A
 of the teacher's: undistilled, 2 steps lose quality that 8 do not. Unmeasured.
 
 `full_losses` and the first arms of `full_teachers` on one H100 as portable steps, one run: 8 to 30
-seconds an arm; docs/distillation.md has the results. The others, and those at 32 px: unmeasured.
+seconds an arm; `consistency`, cut to 240 steps, on two cores; docs/distillation.md has the results.
+The others: unmeasured.
 """
 
 import ml_collections
