@@ -38,21 +38,19 @@ from tfsnap.export.graphs import unet_graph
 from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
 from tfsnap.runtime.sizes import parse_size
-from tfsnap.training.jobs.runs import is_run
-from tfsnap.training.trainer import WEIGHTS
+from tfsnap.training.jobs.runs import is_finished
 from tfsnap.weights.slim_unet import slim_unet
 from tfsnap.weights.store import WeightFileError, load_tensors, save_tensors
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+ARMS = ["evolved", "random", "narrow"]
 _CONFIG = flags.DEFINE_string("config", None, "Of the training: a UNet's config in configs/.")
 _TEACHER = flags.DEFINE_string("teacher", None, "Weight file of the network that is pruned.")
 _EVOLVED = flags.DEFINE_string("evolved", None, "Folder of tools/evolve.py.")
 _NARROW = flags.DEFINE_string("narrow", None, "A JSON file: the teacher with fewer channels.")
 _TABLE = flags.DEFINE_string("table", None, "Latency table of the pruned ones.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the runs and of results.json.")
-_ARMS = flags.DEFINE_multi_enum(
-    "arm", ["evolved", "random", "narrow"], ["evolved", "random", "narrow"], "Which networks."
-)
+_ARMS = flags.DEFINE_multi_enum("arm", ARMS, ARMS, "Which networks.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds.", 1)
 _STEPS = flags.DEFINE_integer("steps", 600, "Steps of training.", 1)
 _SHAPES = flags.DEFINE_bool(
@@ -108,7 +106,6 @@ class Maker:
         )
         self.evolved = state["weights"]
         self.searched = len(state["rounds"]) * config["robust"]["training"]["steps"]
-        self.narrow = find_unet(_NARROW.value)
 
     def latency(self, config: UNetConfig) -> float:
         """Milliseconds by the table."""
@@ -117,20 +114,24 @@ class Maker:
 
     def arms(self) -> Iterator[Arm]:
         """All networks, seed by seed."""
-        evolved = apply_all(self.teacher, self.edits)
-        weights, steps = carry(self.tensors, evolved), _STEPS.value
-        if not _SHAPES.value:
-            weights = load_tensors(self.evolved)[0]
-            steps += self.searched if _SEARCH_COUNTS.value else 0
-        thin = slim_unet(self.tensors, wide=self.teacher, narrow=self.narrow)
+        longer = _SEARCH_COUNTS.value and not _SHAPES.value
+        steps = {name: _STEPS.value + (self.searched if longer else 0) for name in ARMS}
+        steps["evolved"] = _STEPS.value
         for seed in range(_SEEDS.value):
-            other = apply_all(self.teacher, self.random_edits(seed))
-            arms = (
-                Arm("evolved", seed, evolved.config, weights, _STEPS.value),
-                Arm("random", seed, other.config, carry(self.tensors, other), steps),
-                Arm("narrow", seed, self.narrow, thin, steps),
-            )
-            yield from (arm for arm in arms if arm.name in _ARMS.value)
+            for name in (name for name in ARMS if name in _ARMS.value):
+                config, tensors = self.start(name, seed)
+                yield Arm(name, seed, config, tensors, steps[name])
+
+    def start(self, name: str, seed: int) -> tuple[UNetConfig, dict[str, np.ndarray]]:
+        """Shape and first weights of a network."""
+        if name == "narrow":
+            narrow = find_unet(_NARROW.value)
+            return narrow, slim_unet(self.tensors, wide=self.teacher, narrow=narrow)
+        edits = self.edits if name == "evolved" else self.random_edits(seed)
+        edited = apply_all(self.teacher, edits)
+        if name == "evolved" and not _SHAPES.value:
+            return edited.config, load_tensors(self.evolved)[0]
+        return edited.config, carry(self.tensors, edited)
 
     def random_edits(self, seed: int) -> list[Action]:
         """Removals drawn one by one until the latency is that of the evolved network."""
@@ -168,7 +169,7 @@ def run(arm: Arm, maker: Maker, extra: list[str]) -> dict[str, object]:
     workdir, scores = _folder(arm) / "run", _folder(arm) / "scores.json"
     if not scores.is_file():
         given = prepare(arm, maker)
-        if not (is_run(workdir) and (workdir / WEIGHTS).is_file()):
+        if not is_finished(workdir):
             _call("train", f"--workdir={workdir}", *given, *extra)
         how = {"split": _SPLIT, "count": _COUNT, "guidance": _GUIDANCE, "steps": _SAMPLED}
         which = [f"--{name}={flag.value}" for name, flag in how.items()]

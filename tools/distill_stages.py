@@ -5,7 +5,7 @@ import shlex
 import time
 
 from tfsnap.config import write_json
-from tfsnap.training.jobs.runs import is_run
+from tfsnap.training.jobs.runs import is_finished
 from tfsnap.training.pipeline import DATA, STUDENT, TEACHER, PipelineConfig, PipelineStage
 from tfsnap.training.pipeline_report import Scored, read_object, report
 from tfsnap.training.portable_weights import UNTRAINED, save_untrained
@@ -132,8 +132,7 @@ class Pipeline:
         return [stage for stage in self._config.stages if not self._is_done(stage)]
 
     def _is_done(self, stage: PipelineStage) -> bool:
-        folder = self._workdir / stage.name
-        return (folder / WEIGHTS).is_file() and is_run(folder)
+        return is_finished(self._workdir / stage.name)
 
     def _weights(self, name: str, steps: pathlib.Path | None = None) -> str:
         """The weight file that a name of the config stands for.

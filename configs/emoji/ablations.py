@@ -65,14 +65,13 @@ def _groups(
 
     Args:
       base: with the teacher and how it is scored.
-      config: what all arms are but for their changes.
+      config: what all arms are but for their changes; `steps` from twice as many of the teacher's.
       init: what they start as, "teacher" or "student".
       scale: the guidance scale that is baked in.
       narrow: end of a range of scales that is narrower than the config's.
       wide: of one that is wider.
-      steps: of the students of `losses` and `teachers`.
+      steps: of its students; `teachers` needs to know.
     """
-    student = () if steps == 8 else _path(2 * steps, steps)
 
     def arm(
         name: str, *changes: str, after: str = "", scored: tuple[int, ...] = ()
@@ -82,17 +81,17 @@ def _groups(
     baked = ("distill.baked=True", _range(scale, scale), *ALWAYS)
     groups = {
         "losses": (
-            arm("vanilla", *student, "distill.cfg_probability=0.0"),
-            arm("mix", *student),
-            arm("cfg", *student, "distill.cfg_probability=1.0"),
-            arm("probability03", *student, "distill.cfg_probability=0.3"),
-            arm("narrow", *student, _range(1.0, narrow)),
-            arm("wide", *student, _range(1.0, wide)),
-            arm("no_original", *student, "distill.gamma=0.0"),
-            arm("original1", *student, "distill.gamma=1.0"),
+            arm("vanilla", "distill.cfg_probability=0.0"),
+            arm("mix"),
+            arm("cfg", "distill.cfg_probability=1.0"),
+            arm("probability03", "distill.cfg_probability=0.3"),
+            arm("narrow", _range(1.0, narrow)),
+            arm("wide", _range(1.0, wide)),
+            arm("no_original", "distill.gamma=0.0"),
+            arm("original1", "distill.gamma=1.0"),
         ),
         "teachers": (
-            arm(f"from{2 * steps}", *student),
+            arm(f"from{2 * steps}"),
             arm(f"from{4 * steps}", *_path(4 * steps, steps)),
             arm(f"from{8 * steps}", *_path(8 * steps, steps)),
             arm(f"student{2 * steps}", *_path(4 * steps, 2 * steps)),
@@ -123,7 +122,7 @@ def _full(steps: int) -> dict[str, PipelineConfig]:
     """The groups at 64 px."""
     return _groups(
         pipeline.VARIANTS["full"],
-        f"{pipeline.CONFIGS}:full_student8",
+        f"{pipeline.CONFIGS}:full_student{steps}",
         init=STUDENT,
         scale=2.0,
         narrow=2.0,

@@ -11,14 +11,15 @@ efficient UNet, from the same teacher; `efficient8` has the 16 steps of `teacher
 learns the guidance of `efficient8` on top, so that a step is one evaluation. The efficient UNet is
 given as --unet. `v` makes the teacher predict v where it predicts epsilon, by training on data from
 its weights. `student8` has 16 of the teacher's steps in 8, in a short training: what
-`configs/emoji/ablations.py` changes one thing of at a time. The paper's guidance scales, 2 to 14,
-are Stable Diffusion's; 1 to 5 are these networks'. `baked4` halves the steps of `baked8` once more.
+`configs/emoji/ablations.py` changes one thing of at a time; `student2` has 4 of them in 2. The
+paper's guidance scales, 2 to 14, are Stable Diffusion's; 1 to 5 are these networks'. `baked4`
+halves the steps of `baked8` once more.
 The same with `full_` before the name is 64 px, from the teacher that ships; there the halving to 16
 steps is vanilla, the 8 steps are always guided, and nothing is learnt from data; only
-`full_student8`, which the arms of an ablation are changes of, is the mix. One run each on one H100
-as a portable step, while others compiled beside it: `full_teacher16` 41 s, `full_efficient16` 22,
-`full_efficient8` 29, `full_baked8` 31, `full_baked4` 16; docs/distillation.md has the results.
-At 32 px cost and result are unmeasured.
+`full_student8` and `full_student2`, which the arms of an ablation are changes of, are the mix.
+One run each on one H100 as a portable step, while others compiled beside it: `full_teacher16` 41 s,
+`full_efficient16` 22, `full_efficient8` 29, `full_baked8` 31, `full_baked4` 16;
+docs/distillation.md has the results, and those of a short run at 32 px.
 """
 
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ def _variants(
       runs: its workdir.
       student: weight file of the efficient UNet.
       distilled: folder of the workdirs of these trainings.
-      mix: fields of `DistillConfig` of `student8`.
+      mix: fields of `DistillConfig` of `student8` and `student2`.
       halving: the same of the stages with 16 steps.
       guided: the same of those with 8.
       scale: the guidance scale that is baked in.
@@ -85,12 +86,14 @@ def _variants(
     fewer = start.replace(
         teacher=result("baked8"), steps=4, teacher_steps=8, cfg_probability=0.0, gamma=0.0
     )
+    short = learning.replace(
+        training=learning.training.replace(steps=SHORT, init=weights),
+        distill=start.replace(**mix),
+    )
     return {
         "v": learning.replace(training=learning.training.replace(init=weights)),
-        "student8": learning.replace(
-            training=learning.training.replace(steps=SHORT, init=weights),
-            distill=start.replace(**mix),
-        ),
+        "student8": short,
+        "student2": short.replace(distill=short.distill.replace(steps=2, teacher_steps=4)),
         "teacher16": variant(weights, half),
         "efficient16": variant(student, half),
         "efficient8": variant(result("efficient16"), eight.replace(teacher=result("teacher16"))),

@@ -153,8 +153,12 @@ class Evolver:
     @property
     def over(self) -> bool:
         """Whether the rounds are over, or the objective is met and nothing is to be added."""
-        met = self.latency(self._state.config) <= self.target
-        return len(self.rounds) >= self.config.rounds or (met and not self.config.grow)
+        return len(self.rounds) >= self.config.rounds or self._met
+
+    @property
+    def _met(self) -> bool:
+        """Whether the network meets the objective, and is not to grow again."""
+        return self.latency(self._state.config) <= self.target and not self.config.grow
 
     def training(self) -> tuple[UNetJob, pathlib.Path]:
         """The robust training that the next round begins with, and the folder of its run."""
@@ -172,11 +176,13 @@ class Evolver:
         Returns:
           The network; None when a signal ended the search before.
         """
-        while not self.over:
+        while len(self.rounds) < self.config.rounds:
             latency = self.latency(self._state.config)
             self._tell(
                 f"round {len(self.rounds)}: {latency:.3f} ms by the table, {self.target:.3f} wanted"
             )
+            if self._met:
+                break
             done = self._round(stop)
             if done is None:
                 return None

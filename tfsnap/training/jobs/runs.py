@@ -72,6 +72,11 @@ def is_run(folder: pathlib.Path) -> bool:
     return (folder / _CONFIG).is_file()
 
 
+def is_finished(folder: pathlib.Path) -> bool:
+    """Whether a folder is the workdir of a run that wrote its weights."""
+    return is_run(folder) and (folder / WEIGHTS).is_file()
+
+
 def load_job(workdir: str | os.PathLike) -> AnyJob:
     """Reads what a run trains.
 
