@@ -59,16 +59,23 @@ def time_on_gpu(
     return _read(result, name=name, warmup=warmup)
 
 
+def adapter_in(log: str) -> str | None:
+    """Returns the GPU that the accelerator took, from its log; one in software says so."""
+    found = _ADAPTER.search(log)
+    if found is None:
+        return None
+    gpu = found[1].strip()
+    return f"{gpu}, in software: no speed of a GPU" if _SOFTWARE in gpu else gpu
+
+
 def _read(
     result: subprocess.CompletedProcess[str], *, name: str, warmup: int
 ) -> tuple[Timing, str]:
     """The times in a finished process's output, and the GPU in its log."""
-    adapter = _ADAPTER.search(result.stderr)
+    gpu = adapter_in(result.stderr)
     measured = json.loads(result.stdout.splitlines()[-1]) if result.returncode == 0 else {}
-    if adapter is None or "times" not in measured:
+    if gpu is None or "times" not in measured:
         lines = [line for line in result.stderr.splitlines() if not line.startswith("INFO")]
         why = measured.get("unusable") or " ".join(lines[-3:]) or f"code {result.returncode}"
         raise InterpreterError(f"{name} does not run whole on a GPU of this machine: {why}")
-    timing = Timing.of(measured["load"], measured["first"], measured["times"], warmup)
-    gpu = adapter[1].strip()
-    return timing, f"{gpu}, in software: no speed of a GPU" if _SOFTWARE in gpu else gpu
+    return Timing.of(measured["load"], measured["first"], measured["times"], warmup), gpu

@@ -1,0 +1,200 @@
+"""Networks of Stable Diffusion's size on this machine's Vulkan GPU: whole, right, and how fast.
+
+    benchmarks/converting.py --folder=/tmp/pictures --precision=fp16  # Makes the networks.
+    benchmarks/gpu_networks.py --folder=/tmp/pictures
+    benchmarks/gpu_networks.py --folder=/tmp/pictures --network=unet-snapfusion-fp16 --rounds=5
+
+Every network is compiled for the GPU alone in a process of its own, in float32 and in float16, and
+compared with the CPU on random inputs. Then it runs: `--together` networks are held at once and
+have their turns, round by round. A run includes reading its outputs. What is missing from the
+folder is left out. Neither TensorFlow nor the rest of tfsnap's packages is needed: numpy, absl-py
+and ai-edge-litert are enough. Prints a Markdown table.
+"""
+
+import contextlib
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+# Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from absl import app, flags
+from ai_edge_litert.compiled_model import CompiledModel
+
+from tfsnap.bench.device import describe_device
+from tfsnap.bench.gpu import adapter_in
+from tfsnap.bench.gpu_process import runner, since, timed
+from tfsnap.export.delegate import log_errors
+from tfsnap.export.delegate_process import CPU, evaluate, gpu_options, relative_error
+
+NETWORKS = (
+    "text_encoder",
+    "unet-sd15",
+    "unet-snapfusion",
+    "unet-snapfusion_848m",
+    "decoder-sd15",
+    "decoder-snapfusion",
+)
+PRECISIONS = ("float32", "float16")
+
+_FOLDER = flags.DEFINE_string("folder", None, "Where the networks are.", required=True)
+_NAMES = flags.DEFINE_multi_string("network", [f"{n}-fp16" for n in NETWORKS], "Repeatable.")
+_PRECISIONS = flags.DEFINE_multi_enum("precision", PRECISIONS, PRECISIONS, "Repeatable.")
+_TOGETHER = flags.DEFINE_integer("together", 1, "Networks in memory at once.", 1)
+_RUNS = flags.DEFINE_integer("runs", 10, "Measured runs in a turn, after one that is not.", 1)
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each network has its turn.", 1)
+_STAGE = flags.DEFINE_bool("stage", False, "Internal: the process of one network.")
+
+
+def random_inputs(model: CompiledModel) -> dict[str, np.ndarray]:
+    """Inputs of a network, tokens or floats."""
+    (signature, *_) = model.get_signature_list()
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.integers(0, 49408, details["shape"]).astype(np.int32)
+        if details["dtype"] == "int32"
+        else rng.standard_normal(details["shape"], dtype=np.float32)
+        for name, details in model.get_input_tensor_details(signature).items()
+    }
+
+
+def serve(path: pathlib.Path, precision: str) -> None:
+    """Compiles and compares a network, then answers every line of stdin with a turn's times."""
+    model = CompiledModel.from_file(str(path), options=CPU)
+    inputs = random_inputs(model)
+    expected = evaluate(model, inputs)
+    del model  # Its weights are as large as the GPU's.
+    start = time.perf_counter_ns()
+    model = CompiledModel.from_file(str(path), options=gpu_options(precision))
+    load, start = since(start), time.perf_counter_ns()
+    found = evaluate(model, inputs)
+    first = since(start)
+    errors = [relative_error(found[name], expected[name]) for name in expected]
+    say({"whole": model.is_fully_accelerated(), "error": max(errors), "load": load, "first": first})
+    run = runner(model)
+    for _ in sys.stdin:
+        say([timed(run) for _ in range(1 + _RUNS.value)][1:])
+
+
+def say(answer: object) -> None:
+    """Writes a line that `Server` reads."""
+    print("\n" + json.dumps(answer), flush=True)
+
+
+class Server:
+    """The process of a network in one precision.
+
+    Args:
+      name: of the network.
+      precision: of the GPU.
+      scratch: where its log goes.
+    """
+
+    def __init__(self, name: str, precision: str, scratch: str):
+        self.label = f"`{name.removesuffix('-fp16')}` | {precision}"
+        self.ms: list[float] = []
+        self.about: dict[str, float] = {}
+        self._log = pathlib.Path(scratch, f"{name}-{precision}.log")
+        told = [f"--folder={_FOLDER.value}", f"--runs={_RUNS.value}"]
+        told += [f"--network={name}", f"--precision={precision}", "--stage"]
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *told],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log.open("w"),
+            text=True,
+        )
+
+    def prepare(self) -> None:
+        """Waits until the network was compared with the CPU."""
+        answer = self._answer()
+        self.about = answer if isinstance(answer, dict) else {}
+
+    def turn(self) -> None:
+        """Lets the network run, if it could be compiled."""
+        if self.about:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+            self.ms += self._answer() or []
+
+    def end(self) -> str:
+        """Ends the process and returns a row of the table."""
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+        log = self._log.read_text(errors="replace")
+        complaints = log_errors(log)
+        if not self.ms or complaints:
+            print(f"{self.label}: {' '.join(complaints) or log[-500:]}", file=sys.stderr)
+        if not self.ms:
+            return f"| {self.label} | no | | | | | |"
+        whole = "yes" if self.about["whole"] and not complaints else "no"
+        return (
+            f"| {self.label} | {whole} | {self.about['error']:.1e} | "
+            f"{statistics.median(self.ms):.1f} | {min(self.ms):.1f}, {max(self.ms):.1f} | "
+            f"{self.about['load'] / 1000:.1f} | {self.about['first'] / 1000:.1f} |"
+        )
+
+    @property
+    def gpu(self) -> str | None:
+        """The GPU's name, from the log."""
+        return adapter_in(self._log.read_text(errors="replace"))
+
+    def _answer(self) -> dict[str, float] | list[float] | None:
+        """The next line that is JSON; None if the process ends before."""
+        for line in self._process.stdout:
+            if line.startswith(("{", "[")):
+                return json.loads(line)
+        return None
+
+
+@contextlib.contextmanager
+def servers(pairs: list[tuple[str, str]]) -> Iterator[list[Server]]:
+    """Processes of several networks, all of which were prepared."""
+    with tempfile.TemporaryDirectory() as scratch:
+        started = [Server(*pair, scratch) for pair in pairs]
+        for server in started:
+            server.prepare()
+        yield started
+
+
+def measure(pairs: list[tuple[str, str]]) -> None:
+    """Prints the rows of networks that are held in memory together."""
+    with servers(pairs) as started:
+        for number in range(_ROUNDS.value):
+            for server in started if number % 2 == 0 else reversed(started):
+                server.turn()
+        for server in started:
+            print(server.end(), flush=True)
+        gpu = next(filter(None, (server.gpu for server in started)), "no GPU")
+        print(f"{gpu}; {describe_device()}", file=sys.stderr)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    paths = {name: pathlib.Path(_FOLDER.value, f"{name}.tflite") for name in _NAMES.value}
+    if _STAGE.value:
+        (path,) = paths.values()
+        serve(path, *_PRECISIONS.value)
+        return
+    found = [name for name, path in paths.items() if path.is_file()]
+    pairs = [(name, precision) for name in found for precision in _PRECISIONS.value]
+    if not pairs:
+        missing = ", ".join(path.name for path in paths.values())
+        sys.exit(f"gpu_networks: {_FOLDER.value} has no {missing}")
+    print("| network | GPU computes in | whole | error | ms | from, to | load, s | first, s |")
+    print("|---|---|---|---|---|---|---|---|")
+    for start in range(0, len(pairs), _TOGETHER.value):
+        measure(pairs[start : start + _TOGETHER.value])
+
+
+if __name__ == "__main__":
+    app.run(main)
