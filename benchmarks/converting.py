@@ -19,9 +19,9 @@ from collections.abc import Mapping
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import tensorflow as tf
 from absl import app, flags, logging
 
+from benchmarks.random_inputs import random_inputs
 from tfsnap.export.converter import PRECISIONS, convert, folded
 from tfsnap.export.full_size import NETWORKS
 from tfsnap.export.graphs import Graph
@@ -75,14 +75,9 @@ def make_weights(name: str) -> dict[str, float]:
 
 
 def inputs_of(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random inputs, the same in every process."""
-    rng = np.random.default_rng(seed)
-    return {
-        name: rng.integers(0, 49408, spec.shape).astype(np.int32)
-        if spec.dtype == tf.int32
-        else rng.standard_normal(spec.shape, dtype=np.float32)
-        for name, spec in graph.inputs.items()
-    }
+    """Random inputs of a graph."""
+    described = {name: (spec.shape, spec.dtype.name) for name, spec in graph.inputs.items()}
+    return random_inputs(described, seed)
 
 
 def run_keras(name: str) -> dict[str, float]:

@@ -45,25 +45,19 @@ class Row(NamedTuple):
 
 
 _BAKED = "distilled, guidance baked in"
+_SMALL = f"{_BAKED}, efficient decoder"
 ROWS = (
     Row("teacher50", "teacher", "", "fp16", 50),
     Row("teacher8", "teacher", "", "fp16", 8),
     Row("teacher8-int8", "teacher", "", "int8", 8),
     Row("undistilled8", "efficient UNet, not distilled", "finetuned", "fp16", 8),
     Row("student8", "distilled, guided", "distill/efficient8", "fp16", 8),
-    Row("baked8", _BAKED, "distill/baked8", "fp16", 8),
     Row("baked8-int8", _BAKED, "distill/baked8", "int8", 8),
-    Row("baked4", _BAKED, "distill/baked4", "fp16", 4),
-    Row("baked4-int8", _BAKED, "distill/baked4", "int8", 4),
-    Row("baked1-int8", _BAKED, "distill/baked1", "int8", 1),
-    Row(
-        "small1-int8",
-        f"{_BAKED}, efficient decoder",
-        "distill/baked1",
-        "int8",
-        1,
-        decoder="decoder",
-    ),
+    Row("small8", _SMALL, "distill/baked8", "fp16", 8, decoder="decoder"),
+    Row("small8-int8", _SMALL, "distill/baked8", "int8", 8, decoder="decoder"),
+    Row("small4", _SMALL, "distill/baked4", "fp16", 4, decoder="decoder"),
+    Row("small4-int8", _SMALL, "distill/baked4", "int8", 4, decoder="decoder"),
+    Row("small1-int8", _SMALL, "distill/baked1", "int8", 1, decoder="decoder"),
 )
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from absl import app, flags
 from ai_edge_litert.compiled_model import CompiledModel
 
+from benchmarks.random_inputs import random_inputs
 from tfsnap.bench.device import describe_device
 from tfsnap.bench.gpu import adapter_in
 from tfsnap.bench.gpu_process import runner, since, timed
@@ -53,22 +54,17 @@ _ROUNDS = flags.DEFINE_integer("rounds", 3, "How often each network has its turn
 _STAGE = flags.DEFINE_bool("stage", False, "Internal: the process of one network.")
 
 
-def random_inputs(model: CompiledModel) -> dict[str, np.ndarray]:
-    """Inputs of a network, tokens or floats."""
+def inputs_of(model: CompiledModel) -> dict[str, np.ndarray]:
+    """Random inputs of a network."""
     (signature, *_) = model.get_signature_list()
-    rng = np.random.default_rng(0)
-    return {
-        name: rng.integers(0, 49408, details["shape"]).astype(np.int32)
-        if details["dtype"] == "int32"
-        else rng.standard_normal(details["shape"], dtype=np.float32)
-        for name, details in model.get_input_tensor_details(signature).items()
-    }
+    wanted = model.get_input_tensor_details(signature)
+    return random_inputs({name: (d["shape"], d["dtype"]) for name, d in wanted.items()})
 
 
 def serve(path: pathlib.Path, precision: str) -> None:
     """Compiles and compares a network, then answers every line of stdin with a turn's times."""
     model = CompiledModel.from_file(str(path), options=CPU)
-    inputs = random_inputs(model)
+    inputs = inputs_of(model)
     expected = evaluate(model, inputs)
     del model  # Its weights are as large as the GPU's.
     start = time.perf_counter_ns()

@@ -25,11 +25,11 @@ import time
 # Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import numpy as np
 from absl import app, flags
 
 from benchmarks import other_runtimes
 from benchmarks.other_runtimes import Run
+from benchmarks.random_inputs import random_inputs
 from tfsnap.bench.device import describe_device, peak_memory_mb
 from tfsnap.bench.timing import timed
 from tfsnap.runtime.interpreter import Network, load
@@ -56,17 +56,6 @@ _CACHE = flags.DEFINE_bool("weight_cache", False, "XNNPACK's copies of weights i
 _STAGE = flags.DEFINE_enum("stage", None, ["network", "picture"], "Internal: what a process does.")
 
 
-def random_inputs(network: Network | CachedNetwork | ShelvedNetwork) -> dict[str, np.ndarray]:
-    """Inputs of a network, tokens or floats."""
-    rng = np.random.default_rng(0)
-    return {
-        tensor.name: rng.integers(0, 49408, tensor.shape).astype(np.int32)
-        if tensor.dtype == "int32"
-        else rng.standard_normal(tensor.shape, dtype=np.float32)
-        for tensor in network.inputs
-    }
-
-
 def tflite(name: str) -> Network | CachedNetwork:
     """A network of the folder."""
     file = pathlib.Path(_FOLDER.value, f"{name}.tflite")
@@ -79,7 +68,7 @@ def tflite(name: str) -> Network | CachedNetwork:
 def tflite_run(name: str, shelf: Shelf | None = None) -> Run:
     """An evaluation of a network of the folder on random inputs."""
     network = tflite(name) if shelf is None else ShelvedNetwork(lambda: tflite(name), shelf)
-    network.set(**random_inputs(network))
+    network.set(**random_inputs({t.name: (t.shape, t.dtype) for t in network.inputs}))
     return network.invoke
 
 

@@ -27,6 +27,9 @@ from tfsnap.weights.random_values import random_values
 pytestmark = pytest.mark.large
 
 SIDE = 16  # Of latents.
+# In half precision the largest error of this decoder's 49,152 values is 0.020 to 0.026 of the
+# range, by the input; the root of their mean square is 0.0034 (the smaller decoder's is 0.0023).
+HALF_TOLERANCES = {"decoder:sd15": 0.04}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -41,7 +44,8 @@ def exported(request, tmp_path_factory):
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
 def test_networks_of_full_width_run_whole_on_the_gpu(exported, half):
-    check(*exported, half=half)
+    tolerance = HALF_TOLERANCES.get(exported[0]) if half else None
+    check(*exported, half=half, tolerance=tolerance)
 
 
 BLOCKS = blocks_of(UNETS["sd15"], latent=(64, 64), tokens=77)
@@ -59,11 +63,11 @@ def test_the_largest_maps_run_whole_on_the_gpu(tmp_path, name, half):
     check(f"{name} of 64 x 64", tmp_path / "block.tflite", inputs, half=half)
 
 
-def check(name, path, inputs, *, half):
+def check(name, path, inputs, *, half, tolerance=None):
     verdict = check_model(path, TARGETS["gpu"], name=name)
     assert verdict.passed, table([verdict])
     start = time.perf_counter()
-    report = check_on_gpu(path, inputs, half=half, timeout=7200.0)
+    report = check_on_gpu(path, inputs, half=half, tolerance=tolerance, timeout=7200.0)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
     precision = "float16" if half else "float32"

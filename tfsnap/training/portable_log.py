@@ -6,6 +6,9 @@ import time
 from collections.abc import Mapping
 
 _SECONDS = 5.0  # Lines come no more often than this.
+# A run's last two reports come at once, when the device is done: a rate is taken over more than
+# this, from the report before if need be.
+_LEAST = 0.01
 
 
 class Log:
@@ -23,15 +26,16 @@ class Log:
         self._label = label
         self._path = path
         self._last = last
-        self._step = start
-        self._clock = time.monotonic()
+        self._marks = [(start, time.monotonic())] * 2  # Steps and times of the last two reports.
         self._shown = -_SECONDS
         self._first: tuple[int, float] | None = None  # Step and time once all is compiled.
 
     def report(self, step: int, figures: Mapping[str, float]) -> None:
         """Records figures, means over the steps since the last report, and shows some."""
         now = time.monotonic()
-        rate = (step - self._step) / max(now - self._clock, 1e-9)
+        before, last = self._marks
+        since, clock = last if now - last[1] > _LEAST else before
+        rate = (step - since) / max(now - clock, 1e-9)
         line = {"step": step, **figures, "steps_per_second": round(rate, 3)}
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -43,7 +47,7 @@ class Log:
                 flush=True,
             )
             self._shown = now
-        self._step, self._clock = step, now
+        self._marks = [last, (step, now)]
         self._first = self._first or (step, now)
 
     def _left(self, step: int, now: float) -> str:
