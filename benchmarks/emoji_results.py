@@ -6,7 +6,8 @@ The teacher is the one that ships; the others are runs below --runs, of
 configs/emoji/unet.py:finetuned, configs/emoji/distill.py and configs/emoji/decoder_distill.py:full.
 Exports each network as a bundle, draws the captions of both splits that training did not see with
 tools/sweep.py, measures a picture's latency with tools/benchmark.py, and prints a table. All of it
-goes on where it was stopped. A network whose runs are not there is left out, and named.
+goes on where it was stopped. Without the runs the rows of the teacher and of the bundles that ship
+are left; the others are named.
 """
 
 import argparse
@@ -33,6 +34,7 @@ class Row(NamedTuple):
       steps: of a picture.
       guidance: its scale; where it is baked in, that one counts.
       decoder: folder of the efficient decoder's run; "" is the autoencoder that ships.
+      shipped: the bundle of the presets that is taken where the runs are missing.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Row(NamedTuple):
     steps: int
     guidance: float = 2.0
     decoder: str = ""
+    shipped: str = ""
 
 
 _BAKED = "distilled, guidance baked in"
@@ -53,8 +56,8 @@ ROWS = (
     Row("undistilled8", "efficient UNet, not distilled", "finetuned", "fp16", 8),
     Row("student8", "distilled, guided", "distill/efficient8", "fp16", 8),
     Row("baked8-int8", _BAKED, "distill/baked8", "int8", 8),
-    Row("small8", _SMALL, "distill/baked8", "fp16", 8, decoder="decoder"),
-    Row("small8-int8", _SMALL, "distill/baked8", "int8", 8, decoder="decoder"),
+    Row("small8", _SMALL, "distill/baked8", "fp16", 8, 2.0, "decoder", "emoji-64-fp16.tfsnap"),
+    Row("small8-int8", _SMALL, "distill/baked8", "int8", 8, 2.0, "decoder", "emoji-64-int8.tfsnap"),
     Row("small4", _SMALL, "distill/baked4", "fp16", 4, decoder="decoder"),
     Row("small4-int8", _SMALL, "distill/baked4", "int8", 4, decoder="decoder"),
     Row("small1-int8", _SMALL, "distill/baked1", "int8", 1, decoder="decoder"),
@@ -72,8 +75,16 @@ def workdir_of(row: Row, args: argparse.Namespace) -> pathlib.Path:
     return args.runs / row.run if row.run else PRESETS / "teacher"
 
 
+def missing_runs(row: Row, args: argparse.Namespace) -> list[str]:
+    """Folders of a row's networks that hold no weights."""
+    runs = [workdir_of(row, args), *([args.runs / row.decoder] if row.decoder else [])]
+    return [str(run) for run in runs if not (run / WEIGHTS).is_file()]
+
+
 def bundle_of(row: Row, args: argparse.Namespace) -> pathlib.Path:
     """Exports a row's bundle, unless that is done."""
+    if row.shipped and missing_runs(row, args):
+        return PRESETS / row.shipped
     workdir = workdir_of(row, args)
     parts = (workdir.name, row.decoder, row.precision)
     path = args.output / "bundles" / f"{'-'.join(filter(None, parts))}.tfsnap"
@@ -144,9 +155,8 @@ def table(args: argparse.Namespace) -> str:
     """Measures what is missing and returns the table in Markdown."""
     there = []
     for row in ROWS:
-        runs = [workdir_of(row, args), *([args.runs / row.decoder] if row.decoder else [])]
-        missing = [str(run) for run in runs if not (run / WEIGHTS).is_file()]
-        if missing:
+        missing = missing_runs(row, args)
+        if missing and not row.shipped:
             print(f"left out: {row.name}, as {' and '.join(missing)} lack {WEIGHTS}")
         else:
             there.append(row)

@@ -8,6 +8,8 @@ from tests.tools.programs import ROOT
 from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.metrics.retrieval import find_captions
 from tfsnap.models.presets import find_unet
+from tfsnap.models.unet import build_unet
+from tfsnap.models.weightless import build_weightless
 from tfsnap.runtime import TextToImage
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.training.jobs.runs import load_finished, load_unet_job
@@ -69,6 +71,16 @@ def test_a_step_of_what_ships_is_one_evaluation():
     for name in BUNDLES:
         settings = Bundle.open(FOLDER / name).manifest.settings
         assert settings.guidance.baked_in and settings.sampler.steps == 8
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_the_networks_are_those_of_the_model_card(name):
+    shape = find_unet(str(FOLDER / "evolved.json"))
+    unet = build_weightless(lambda: build_unet(shape)).count_params()
+    counts = Bundle.open(FOLDER / name).manifest.provenance["parameters"]
+    assert counts["unet"] == unet
+    card = (FOLDER.parent / "README.md").read_text()
+    assert f"UNet {unet:,}, decoder {counts['decoder']:,} |" in card
 
 
 def test_the_teacher_draws_what_it_is_asked_for(clip, monkeypatch):

@@ -15,7 +15,8 @@ that ships, and its prompts are captions of the validation split:
 
 One run of each on two cores of an AMD EPYC kept busy by other work (docs/architecture.md).
 `search`: 24 minutes, five rounds; 46 % of the latency, CLIP score 0.811 in the first round and
-0.809 in the last. `full`: 22 minutes, three rounds; 49 % of the latency, 0.644 and 0.587.
+0.809 in the last. `full`: 22 minutes, three rounds; 49 % of the latency by the table, 0.644 and
+0.587.
 """
 
 from typing import Any

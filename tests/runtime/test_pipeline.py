@@ -352,6 +352,12 @@ def test_a_long_negative_prompt_is_cut_with_a_warning(make):
         make()("a", negative_prompt=" ".join("abcdefghijklmnop"))
 
 
+def test_of_a_very_long_prompt_the_message_repeats_the_beginning_of_what_was_cut(make):
+    with pytest.warns(PromptTruncatedWarning) as caught:
+        make()("a " * 14 + "b " * 1000)
+    assert "cut off: 'b b " in str(caught[0].message) and len(str(caught[0].message)) < 200
+
+
 @pytest.mark.parametrize(
     ("method", "source"),
     [

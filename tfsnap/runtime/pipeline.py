@@ -22,6 +22,8 @@ from tfsnap.runtime.settings import Settings
 from tfsnap.runtime.time_features import time_features
 from tfsnap.tokenizer import Tokenizer
 
+_QUOTED = 80  # Most characters of a prompt that a message repeats.
+
 
 class Generated(NamedTuple):
     """One picture and what it was made from.
@@ -201,9 +203,10 @@ class Pipeline:
     def _warn_if_truncated(self, prompt: str) -> None:
         lost = self.tokenizer.truncated(prompt)
         if lost is not None:
+            shown = lost if len(lost) <= _QUOTED else f"{lost[:_QUOTED]}..."
             warnings.warn(
                 f"The prompt is longer than {self.tokenizer.context_length - 2} tokens; its end "
-                f"was cut off: {lost!r}",
+                f"was cut off: {shown!r}",
                 PromptTruncatedWarning,
                 stacklevel=2,
             )
