@@ -5,8 +5,7 @@
 
 Variants: `full` is 64 px, on one pool of 8,192 latents of the distilled student, sized for a GPU
 (tools/compile_step.py); it is the decoder of the bundles that ship. One run on one H100, 76 s at 79
-steps/s beside other compiling. A first run on two cores, 2,000 steps of 16 on 2,048 latents in an
-hour beside other work, left faint textures on white (docs/architecture.md).
+steps/s beside other compiling: 36.4 dB to the teacher in 0.32 of its time (docs/architecture.md).
 `half` has half of the teacher's channels, as in the paper:
 107,191 of 423,127 parameters.
 `tiny`, beyond the paper, consists of separable convolutions in the manner of SnapGen and TAESD:
