@@ -20,11 +20,13 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.config import write_json
-from tfsnap.export.rules.checker import Verdict, check_model, models_of
+from tfsnap.export.rules.checker import Verdict, check_model
 from tfsnap.export.rules.limits import GPU_CLASSES, find_gpu_class
-from tfsnap.export.rules.ranges import Ranges, load_ranges
+from tfsnap.export.rules.models import Model, models_of
+from tfsnap.export.rules.ranges import HALF_TARGETS, Ranges, load_ranges
 from tfsnap.export.rules.recorder import record_bundle
 from tfsnap.export.rules.report import table, to_json
+from tfsnap.export.rules.rule import GPUS
 from tfsnap.export.rules.targets import TARGETS
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.errors import TfsnapError
@@ -36,27 +38,49 @@ _RECORD = flags.DEFINE_string("record", None, "Record ranges, and keep them in t
 _JSON = flags.DEFINE_string("json", None, "Also write every finding to this file.")
 
 
-def recorded(model: str) -> dict[str, Ranges]:
-    """Ranges by network, as far as the flags ask for any."""
+def require_used_flags() -> None:
+    """Refuses flags that would change nothing for the target, so that nobody relies on them."""
+    target = _TARGET.value
+    for flag, targets in ((_RANGES, HALF_TARGETS), (_RECORD, HALF_TARGETS), (_GPU, GPUS)):
+        if flag.value and target not in targets:
+            raise ValueError(
+                f"--{flag.name} says nothing about --target={target}: leave it out, or choose "
+                f"{', '.join(targets[:-1])} or {targets[-1]}"
+            )
+
+
+def recorded(model: str, networks: list[Model]) -> dict[str, Ranges] | None:
+    """Ranges by component; None where the flags ask for none."""
     if _RECORD.value:
         ranges = record_bundle(Bundle.open(model))
         write_json(pathlib.Path(_RECORD.value), ranges)
         return ranges
-    return load_ranges(_RANGES.value) if _RANGES.value else {}
+    if not _RANGES.value:
+        return None
+    ranges = load_ranges(_RANGES.value)
+    components = list(dict.fromkeys(network.component for network in networks))
+    if not set(ranges) & set(components):
+        about = ", ".join(ranges) or "no network"
+        raise ValueError(f"{_RANGES.value} is about {about}, not {', '.join(components)}")
+    return ranges
 
 
 def verdicts(model: str) -> list[Verdict]:
     """Checks every network."""
+    require_used_flags()
     gpu = find_gpu_class(_GPU.value) if _GPU.value else None
     target = TARGETS[_TARGET.value]
     with models_of(model) as networks:
-        ranges = recorded(model)
-        if ranges and not set(ranges) & set(networks):
-            found = f"{', '.join(ranges)}, not {', '.join(networks)}"
-            raise ValueError(f"{_RANGES.value} is about {found}")
+        ranges = recorded(model, networks)
         return [
-            check_model(network, target, name=name, gpu=gpu, ranges=ranges.get(name))
-            for name, network in networks.items()
+            check_model(
+                network.path,
+                target,
+                name=network.name,
+                gpu=gpu,
+                ranges=None if ranges is None else ranges.get(network.component, {}),
+            )
+            for network in networks
         ]
 
 

@@ -59,7 +59,11 @@ _STEPS = flags.DEFINE_integer(
     "steps", None, "The bundle's default; without it the UNet's, or 25; 50 of --weights.", 1
 )
 _SAMPLER = flags.DEFINE_enum(
-    "sampler", None, SAMPLERS, "The bundle's default; without it the UNet's, or that of --weights."
+    "sampler",
+    None,
+    SAMPLERS,
+    "The bundle's default; without it the UNet's, or that of --weights, or ddim where bundles have "
+    "not that one.",
 )
 _GUIDANCE = flags.DEFINE_float(
     "guidance", None, f"The bundle's default scale; without it 4, or {GUIDANCE} of --weights."
@@ -89,8 +93,11 @@ def opened() -> tuple[LatentDiffusion, Mapping[str, LazyTensor] | None, Sampler]
     else:
         model, values = load_finished(_WORKDIR.value), None
         sampler = Sampler(model.sampler, model.steps)
+    if sampler.default not in SAMPLERS:
+        sampler = sampler.replace(default="ddim")
     asked = {"default": _SAMPLER.value, "steps": _STEPS.value}
-    return model, values, sampler.replace(**{k: v for k, v in asked.items() if v is not None})
+    sampler = sampler.replace(**{k: v for k, v in asked.items() if v is not None})
+    return model, values, sampler.spelled_out()
 
 
 def export() -> Manifest:
@@ -101,14 +108,13 @@ def export() -> Manifest:
         other = load_trained(_AUTOENCODER.value, "autoencoder").model
         model = model.with_decoder_of(other)
         values = values and {**values, **in_memory(other.variables)}
-    guidance = GUIDANCE if _WEIGHTS.value else 4.0
     spec = BundleSpec(
         name=_NAME.value,
         precision=_PRECISION.value,
         merges=merges,
         prompt=_PROMPT.value,
         sampler=sampler,
-        guidance=guidance if _GUIDANCE.value is None else _GUIDANCE.value,
+        guidance=GUIDANCE if _WEIGHTS.value and _GUIDANCE.value is None else _GUIDANCE.value,
         min_psnr_db=_MIN_PSNR.value,
         encoder=_ENCODER.value,
         shapes=tuple(map(parse_size, _SHAPES.value)),

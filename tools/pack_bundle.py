@@ -17,7 +17,7 @@ from absl import app, flags
 from tfsnap.runtime.archive import read_archive
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.errors import TfsnapError
-from tfsnap.runtime.publish import publish, require_replaceable
+from tfsnap.runtime.publish import publish, require_replaceable, target_of
 
 _BUNDLE = flags.DEFINE_string("bundle", None, "The bundle: folder or file.")
 _OUTPUT = flags.DEFINE_string("output", None, "The same bundle, as a file or folder.")
@@ -36,6 +36,7 @@ def main(argv: list[str]) -> None:
 def repack(source: pathlib.Path, output: pathlib.Path) -> None:
     """Copies a bundle, from and to a folder or a file."""
     Bundle.open(source)
+    output = target_of(output)
     require_replaceable(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))

@@ -1,5 +1,6 @@
 """Flags about activations that are quantised in ranges recorded before."""
 
+import os
 import pathlib
 
 from absl import flags
@@ -55,7 +56,7 @@ class QuantisationFlags:
           output: where the bundle goes.
 
         Raises:
-          ValueError: two flags do not go together.
+          ValueError: two flags do not go together, or a file would be lost with an earlier bundle.
         """
         if precision not in FORMATS:
             self._refuse_all(precision)
@@ -64,6 +65,8 @@ class QuantisationFlags:
         auto = self._recipe.value == "auto"
         if auto != (psnr is not None) or (table and not auto):
             raise ValueError("--recipe=auto needs --psnr, and --psnr and --sensitivity need it")
+        for flag in (self._calibration, self._sensitivity):
+            _require_outside(flag, output)
         path = self._calibration.value
         return QuantisationSpec(
             prompts=tuple(self._prompts.value),
@@ -71,7 +74,7 @@ class QuantisationFlags:
             ranges=self._ranges.value,
             calibration=pathlib.Path(path) if path else None,
             psnr_db=psnr,
-            sensitivity=pathlib.Path(table or f"{output}.sensitivity.tsv"),
+            sensitivity=pathlib.Path(table or f"{pathlib.Path(output)}.sensitivity.tsv"),
             all_sensitivities=bool(table),
         )
 
@@ -82,3 +85,15 @@ class QuantisationFlags:
                     f"--{flag.name} is for --precision={' and '.join(FORMATS)}, and this is "
                     f"{precision}"
                 )
+
+
+def _require_outside(flag: flags.FlagHolder, output: str) -> None:
+    """A bundle is replaced with all that is in it."""
+    if not flag.value or not output:
+        return
+    path, bundle = (pathlib.Path(os.path.realpath(name)) for name in (flag.value, output))
+    if path.is_relative_to(bundle):
+        raise ValueError(
+            f"--{flag.name} is {flag.value}, and --output={output} is replaced as a whole: give a "
+            "file beside it"
+        )

@@ -140,6 +140,6 @@ def test_what_cannot_be_exported(latent_diffusion, bundle_spec, tmp_path, change
 
 def test_baked_guidance_has_no_second_context(latent_diffusion, bundle_spec, tmp_path):
     baked = dataclasses.replace(latent_diffusion, distilled=Distilled(4, guidance=3.0))
-    spec = bundle_spec("fp16", guidance_batch=True)
+    spec = bundle_spec("fp16", guidance=None, guidance_batch=True)
     with pytest.raises(ValueError, match="one evaluation a step: leave out --guidance_batch"):
         write_bundle(baked, tmp_path / "b", spec)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import os
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfsnap.export.keras_components import keras_pipeline, settings_of
 from tfsnap.export.parity import ParityError, psnr_db
 from tfsnap.export.publishing import ExportError
 from tfsnap.models.clip import build_text_encoder
+from tfsnap.models.latent_diffusion import Distilled
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.settings import Sampler
@@ -104,6 +106,7 @@ def test_the_manifest_tells_size_parity_and_origin(latent_diffusion, bundles):
         for name, component in manifest["components"].items():
             assert component["bytes"] == os.path.getsize(path / component["file"])
             assert component["parity"]["psnr_db"] >= component["parity"]["threshold_db"], name
+        assert manifest["provenance"]["interpreter"].startswith("ai_edge_litert 2.")
         parameters = manifest["provenance"]["parameters"]
         assert parameters["unet"] == latent_diffusion.unet.count_params()
 
@@ -117,6 +120,47 @@ def test_a_component_that_differs_stops_the_export(latent_diffusion, bundle_spec
     with pytest.raises(ParityError, match=r"exported text_encoder differs.*wanted are\s+200\.0 dB"):
         write_bundle(latent_diffusion, tmp_path / "b", bundle_spec("int8", min_psnr_db=200.0))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"sampler": Sampler("lcm", 60)},
+            r"steps is 60; it must be between 1 and 50 \(sampler lcm",
+        ),
+        ({"guidance": 7.0}, "--guidance is 7, and 3 is baked into this UNet: leave --guidance out"),
+    ],
+)
+def test_defaults_that_no_reader_could_draw_with(
+    latent_diffusion, bundle_spec, tmp_path, changes, message
+):
+    baked = dataclasses.replace(latent_diffusion, distilled=Distilled(4, guidance=3.0))
+    with pytest.raises(ValueError, match=message):
+        write_bundle(baked, tmp_path / "b", bundle_spec("fp16", **{"guidance": None, **changes}))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"min_psnr_db": math.nan}, "min_psnr is nan; it must be a finite number of dB"),
+        ({"min_psnr_db": -math.inf}, "min_psnr is -inf; it must be a finite number of dB"),
+        ({"sampler": Sampler("pndm")}, r"sampler.default is 'pndm'; in a bundle it must be one of"),
+        ({"sampler": Sampler(spacing="default")}, r"sampler.spacing is 'default'; in a bundle it"),
+    ],
+)
+def test_what_no_bundle_can_say(bundle_spec, changes, message):
+    with pytest.raises(ValueError, match=message):
+        bundle_spec("fp16", **changes)
+
+
+def test_networks_that_are_equal_to_keras(latent_diffusion, bundle_spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle_writer, "check_parity", lambda *a, **k: math.inf)
+    write_bundle(latent_diffusion, tmp_path / "b", bundle_spec("int8"))
+    text = (tmp_path / "b" / "manifest.json").read_text()
+    components = json.loads(text, parse_constant=pytest.fail)["components"]
+    assert {c["parity"]["psnr_db"] for c in components.values()} == {999.0}
 
 
 def test_a_failed_export_leaves_the_old_bundle(

@@ -2,14 +2,17 @@
 
 import errno
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
 from tests.runtime.processes import ROOT
 from tfsnap.export.publishing import ExportError, published
+from tfsnap.runtime import publish as publish_module
 
 MARKER = "manifest.json"
 # Writes half of a bundle, says so, and waits to be killed.
@@ -20,6 +23,16 @@ with published(pathlib.Path(sys.argv[1])) as folder:
     (folder / "manifest.json").write_text("new")
     print(folder, flush=True)
     time.sleep(600)
+"""
+
+
+# A whole bundle in one file; the process is killed while it is published.
+KILLED = """
+import os, pathlib, signal, sys
+from tfsnap.export.publishing import published
+os.replace = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
+with published(pathlib.Path(sys.argv[1])) as folder:
+    (folder / "manifest.json").write_text("new")
 """
 
 
@@ -87,6 +100,85 @@ def test_killed_while_two_folders_change_places(tmp_path, monkeypatch):
         killed()
     assert (output / MARKER).read_text() == "old"
     assert names(tmp_path) == ["bundle"]
+
+
+def test_a_link_stays_one_and_leads_to_the_new_bundle(tmp_path):
+    real, link = tmp_path / "disk" / "real", tmp_path / "home" / "link"
+    link.parent.mkdir()
+    link.symlink_to(real)  # To nothing yet.
+    for text in ("first", "second", "third"):
+        publish(link, text)
+        assert link.is_symlink()
+        assert (real / MARKER).read_text() == text
+        assert names(link.parent) == ["link"]
+        assert names(real.parent) == ["real"]
+
+
+def test_a_link_that_an_earlier_version_left_as_the_old_bundle(tmp_path):
+    publish(tmp_path / "real", "mine")
+    publish(tmp_path / "bundle", "old")
+    (tmp_path / ".bundle.old").symlink_to(tmp_path / "real")
+    for text in ("new", "newer"):
+        publish(tmp_path / "bundle", text)
+        assert (tmp_path / "bundle" / MARKER).read_text() == text
+    assert names(tmp_path) == ["bundle", "real"]
+    assert (tmp_path / "real" / MARKER).read_text() == "mine"
+
+
+def test_a_link_to_a_file(tmp_path):
+    (tmp_path / "latest.tfsnap").symlink_to(tmp_path / "1.tfsnap")
+    publish(tmp_path / "latest.tfsnap", "new")
+    assert zipfile.is_zipfile(tmp_path / "1.tfsnap")
+    assert (tmp_path / "latest.tfsnap").is_symlink()
+    assert names(tmp_path) == ["1.tfsnap", "latest.tfsnap"]
+
+
+def test_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "x.tfsnap").symlink_to(tmp_path / "folder")
+    with pytest.raises(ExportError, match=r"x.tfsnap is a link to .*folder, and only one of the"):
+        publish(tmp_path / "x.tfsnap", "new")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(ExportError, match=r"circle cannot be written \(Too many levels of"):
+        publish(tmp_path / "circle", "new")
+    assert names(tmp_path) == ["circle", "x.tfsnap"]
+
+
+@pytest.mark.parametrize("output", ["", ".", ".."])
+def test_an_output_without_a_name(tmp_path, monkeypatch, output):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ExportError, match="--output is empty or names no bundle .*: give a name"):
+        publish(pathlib.Path(output), "new")
+
+
+def test_two_exports_to_one_file_do_not_meet(tmp_path, monkeypatch):
+    output, write = tmp_path / "b.tfsnap", publish_module.write_archive
+
+    def write_and_let_another_export_end(folder, path):
+        write(folder, path)
+        monkeypatch.setattr(publish_module, "write_archive", write)
+        publish(output, "second")
+        assert names(tmp_path) == [folder.name, "b.tfsnap"]
+
+    monkeypatch.setattr(publish_module, "write_archive", write_and_let_another_export_end)
+    publish(output, "first")
+    assert names(tmp_path) == ["b.tfsnap"]
+    with zipfile.ZipFile(output) as archive:
+        assert archive.namelist() == [MARKER]
+        assert archive.read(MARKER) == b"first"
+
+
+@pytest.mark.parametrize("name", ["b.tfsnap", "b[1].tfsnap"])
+def test_killed_while_a_file_is_published(tmp_path, name):
+    output = tmp_path / name
+    publish(output, "old")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(output)], env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    left = [path for path in tmp_path.iterdir() if path != output]
+    assert [path.is_dir() for path in left] == [True]
+    publish(output, "newer")
+    assert names(tmp_path) == [name]
 
 
 def test_a_full_disk_is_one_line_and_changes_nothing(tmp_path):

@@ -17,7 +17,10 @@ def models(tmp_path_factory):
     (folder / "good.tflite").write_bytes(fp16(lambda a: a * 2.0, (1, 4, 4, 8)))
     (folder / "short.tflite").write_bytes(broadcast.model()[:600])
     (folder / "text.tflite").write_text("an apple")
+    whole = (folder / "good.tflite").read_bytes()
+    (folder / "tail.tflite").write_bytes(whole[:-10])
     (folder / "other.json").write_text('{"unet": {"a": [0, 1]}}')
+    (folder / "empty.npz").touch()
     return folder
 
 
@@ -45,6 +48,7 @@ def test_a_model_that_passes_is_told_so(models):
     [
         (["{models}/text.tflite", "--target=gpu"], "text is no TFLite model: bytes 5 to 8 are"),
         (["{models}/short.tflite", "--target=gpu"], "short is damaged or cut short"),
+        (["{models}/tail.tflite", "--target=gpu"], "tail is damaged or cut short"),
         (["{models}/none.tflite", "--target=gpu"], "there is no model at"),
         (["{models}", "--target=gpu"], "manifest.json"),
         (["{models}/good.tflite", "--target=gpu", "--gpu=voodoo"], "GPU class is 'voodoo'"),
@@ -55,6 +59,27 @@ def test_a_model_that_passes_is_told_so(models):
         (
             ["{models}/good.tflite", "--target=gpu", "--ranges={models}/other.json"],
             "is about unet, not good",
+        ),
+        (
+            ["{models}/good.tflite", "--target=gpu", "--ranges={models}/empty.npz"],
+            "empty.npz holds no recorded ranges",
+        ),
+        (
+            ["{models}/good.tflite", "--target=xnnpack", "--ranges={models}/other.json"],
+            "--ranges says nothing about --target=xnnpack: leave it out, or choose gpu, "
+            "gpu_classic or coreml",
+        ),
+        (
+            ["{models}/good.tflite", "--target=nnapi", "--record={models}/ranges.json"],
+            "--record says nothing about --target=nnapi",
+        ),
+        (
+            ["{models}/good.tflite", "--target=coreml", "--gpu=adreno-740"],
+            "--gpu says nothing about --target=coreml: leave it out, or choose gpu or gpu_classic",
+        ),
+        (
+            ["{models}/good.tflite", "--target=gpu", "--record={models}/ranges.json"],
+            "is no tfsnap bundle",
         ),
     ],
 )

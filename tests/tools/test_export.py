@@ -22,6 +22,7 @@ from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_text_encoder
 from tfsnap.pretrained import load_pipeline
 from tfsnap.runtime.bundle import Bundle
+from tfsnap.runtime.settings import Sampler
 from tfsnap.runtime.text_to_image import TextToImage
 from tfsnap.weights.archive import describe
 from tfsnap.weights.store import save_weights
@@ -87,6 +88,44 @@ def test_a_folder_of_weights_becomes_a_bundle_that_draws_the_same(exported, weig
         for pipeline in (TextToImage(bundle), load_pipeline(weights, **SIZE))
     )
     assert psnr_db(keras, ours) > 50.0
+
+
+@pytest.fixture(scope="module")
+def of_pndm(weights, tmp_path_factory):
+    """The same weights with Stable Diffusion's own scheduler, which no reader of bundles has."""
+    folder = tmp_path_factory.mktemp("pndm") / "weights"
+    link(weights, folder, "autoencoder", "text_encoder")
+    scheduler = {"_class_name": "PNDMScheduler", "steps_offset": 1, "set_alpha_to_one": False}
+    about = {"prediction": "v", "diffusers_scheduler": scheduler}
+    save(randomised_unet(CONFIG), folder, **about)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("flags", "sampler"),
+    [
+        ([], Sampler("ddim", 50, "leading", 1, False)),
+        (["--sampler=dpmpp_2m"], Sampler("dpmpp_2m", 50, "linspace", 1, False)),
+    ],
+)
+def test_a_scheduler_that_bundles_have_not(of_pndm, tmp_path, flags, sampler):
+    output = f"--output={tmp_path}/bundle", "--shape=16"
+    assert ending("export", f"--weights={of_pndm}", *output, *flags) is None
+    assert Bundle.open(tmp_path / "bundle").manifest.sampler == sampler
+
+
+def test_defaults_that_cannot_be(weights, tmp_path):
+    told = refused(weights, tmp_path, "--sampler=lcm", "--steps=60")
+    assert told == "export: steps is 60; it must be between 1 and 50 (sampler lcm)"
+    assert "min_psnr is nan; it must be a finite number" in refused(
+        weights, tmp_path, "--min_psnr=nan"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_without_a_name(weights):
+    told = refusal("export", f"--weights={weights}", "--output=")
+    assert told.startswith("export: --output is empty or names no bundle ('.'): give a name such")
 
 
 def link(weights, folder, *names):
@@ -175,6 +214,18 @@ def test_an_operator_that_tflite_lacks(weights, tmp_path, monkeypatch):
 )
 def test_flags_of_quantisation_that_do_not_go_together(weights, tmp_path, flags, told):
     assert told in refused(weights, tmp_path, *flags)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("output", ["bundle", "bundle/"])
+def test_files_in_a_bundle_would_be_lost_with_it(weights, tmp_path, output):
+    goal = "--precision=int16", "--recipe=auto", "--psnr=20"
+    place = f"--output={tmp_path}/{output}"
+    for flag in ("calibration", "sensitivity"):
+        inside = f"--{flag}={tmp_path}/bundle/x"
+        told = refusal("export", f"--weights={weights}", place, *goal, inside)
+        assert told.startswith(f"export: --{flag} is {tmp_path}/bundle/x, and --output=")
+        assert told.endswith("is replaced as a whole: give a file beside it")
     assert list(tmp_path.iterdir()) == []
 
 

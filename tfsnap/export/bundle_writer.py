@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsnap import __version__
+from tfsnap.diffusion.paths import SPACINGS
 from tfsnap.export.component_files import component_files
 from tfsnap.export.converter import convert
 from tfsnap.export.flatbuffer import ConvertedModel
@@ -26,10 +28,12 @@ from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.components import AnyNetwork, Components, load_files
 from tfsnap.runtime.lending import lend
+from tfsnap.runtime.interpreter import find_backend
 from tfsnap.runtime.manifest import (
     COMPONENTS,
     ENCODER,
     MANIFEST,
+    SAMPLERS,
     Chunk,
     Component,
     Goldens,
@@ -39,6 +43,7 @@ from tfsnap.runtime.manifest import (
     least_version,
 )
 from tfsnap.runtime.pipeline import Generated, Pipeline
+from tfsnap.runtime.request import Request, plan
 from tfsnap.runtime.settings import Sampler, Settings
 from tfsnap.runtime.storage import Folder
 from tfsnap.tokenizer import VOCAB_SIZE, Tokenizer, write_merges
@@ -48,6 +53,8 @@ from tfsnap.weights.store import save_tensors
 _GOLDENS = "goldens.safetensors"
 _GOLDEN_STEPS = 4
 _GOLDEN_SEED = 0
+_GUIDANCE = 4.0  # Where nothing else is asked for.
+_EQUAL_DB = 999.0  # Of networks that are equal to Keras': JSON has no infinity.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +68,7 @@ class BundleSpec:
       merges: CLIP's BPE merges, which become part of the bundle.
       prompt: what the goldens and the parity check generate.
       sampler: default sampler and number of steps.
-      guidance: default guidance scale; it does not matter where guidance is baked in.
+      guidance: default guidance scale; None means that which is baked in, or else 4.
       min_psnr_db: parity to reach; None means the goal of `quantisation`, or the precision's
         `THRESHOLDS_DB`.
       encoder: whether the bundle gets the encoder of pictures, to start from one.
@@ -72,7 +79,8 @@ class BundleSpec:
       quantisation: how activations are quantised, for a precision of `FORMATS` and no other.
 
     Raises:
-      ValueError: `quantisation` does not belong to the precision.
+      ValueError: `quantisation` does not belong to the precision, `min_psnr_db` is no number, or
+        no reader of bundles samples so.
     """
 
     name: str
@@ -80,7 +88,7 @@ class BundleSpec:
     merges: pathlib.Path
     prompt: str
     sampler: Sampler = Sampler()
-    guidance: float = 4.0
+    guidance: float | None = None
     min_psnr_db: float | None = None
     encoder: bool = False
     shapes: tuple[tuple[int, int], ...] = ()
@@ -94,6 +102,15 @@ class BundleSpec:
                 f"precision is {self.precision!r}; {' and '.join(FORMATS)} need a "
                 "QuantisationSpec, and others must not have one"
             )
+        if self.min_psnr_db is not None and not math.isfinite(self.min_psnr_db):
+            raise ValueError(f"min_psnr is {self.min_psnr_db}; it must be a finite number of dB")
+        for field, known in {"default": SAMPLERS, "spacing": SPACINGS}.items():
+            value = getattr(self.sampler, field)
+            if value not in known:
+                raise ValueError(
+                    f"sampler.{field} is {value!r}; in a bundle it must be one of "
+                    f"{', '.join(known)}"
+                )
 
     @property
     def threshold_db(self) -> float:
@@ -129,7 +146,8 @@ def write_bundle(
     Raises:
       ParityError: a converted network differs too much from Keras.
       ExportError: there is something at `output` that is not a bundle, or it cannot be written.
-      ValueError: the precision is unknown, or the model cannot be exported as `spec` says.
+      ValueError: the precision is unknown, the model cannot be exported as `spec` says, or its
+        default steps are more than the sampler has.
     """
     with published(pathlib.Path(output)) as folder:
         return _Writer(model, folder, spec, values).write()
@@ -150,8 +168,9 @@ class _Writer:
         shape = spec.shapes[0] if spec.shapes else model.resolution
         default = dataclasses.replace(model, resolution=shape)
         self._settings: Settings = settings_of(
-            default, guidance=spec.guidance, sampler=spec.sampler
+            default, guidance=_guidance(model, spec), sampler=spec.sampler
         )
+        plan(Request(), self._settings)  # What readers do by default must be possible.
         self._tokenizer = Tokenizer(
             spec.merges,
             context_length=model.text_encoder.config.context_length,
@@ -188,20 +207,11 @@ class _Writer:
             components=components,
             tokenizer=tokenizer,
             goldens=self._write_goldens(components),
-            provenance={
-                "tfsnap": __version__,
-                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "converter": f"tf.lite of TensorFlow {tf.__version__}",
-                "parameters": {
-                    name: sum(v.shape.num_elements() for v in graph.variables)
-                    for name, graph in self._variants[0].graphs.items()
-                    if name in self._names
-                },
-                **self._quantisation(),
-            },
+            provenance=self._provenance(),
             **vars(self._settings),
         )
-        (self._folder / MANIFEST).write_text(json.dumps(manifest.to_dict(), indent=2) + "\n")
+        text = json.dumps(manifest.to_dict(), indent=2, allow_nan=False)
+        (self._folder / MANIFEST).write_text(text + "\n")
         Bundle.open(self._folder)  # What was written must be what a reader accepts.
         return manifest
 
@@ -250,14 +260,24 @@ class _Writer:
         settings = dataclasses.replace(self._settings, latent=latent)
         return Pipeline(components, tokenizer=self._tokenizer, settings=settings)
 
-    def _quantisation(self) -> dict[str, object]:
-        """What the manifest's provenance says about calibrated activations."""
-        quantisation = self._spec.quantisation
-        if quantisation is None:
-            return {}
+    def _provenance(self) -> dict[str, object]:
+        """What made the bundle and judged it, for people."""
+        backend, quantisation = find_backend(None), self._spec.quantisation
+        calibrated = {}
+        if quantisation is not None:
+            calibrated["ranges"] = quantisation.ranges
+            calibrated["kept_in_float16"] = self._quantiser.kept
         return {
-            "ranges": quantisation.ranges,
-            "kept_in_float16": self._quantiser.kept,
+            "tfsnap": __version__,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "converter": f"tf.lite of TensorFlow {tf.__version__}",
+            "interpreter": f"{backend.name} {backend.version}",
+            "parameters": {
+                name: sum(v.shape.num_elements() for v in graph.variables)
+                for name, graph in self._variants[0].graphs.items()
+                if name in self._names
+            },
+            **calibrated,
         }
 
     def _convert(self, name: str, variant: Variant) -> ConvertedModel:
@@ -279,7 +299,7 @@ class _Writer:
             network = self._load(name, files, variant)
             calls = variant.reference.calls[name]
             reached.append(check_parity(name, network, calls, threshold_db=threshold))
-        psnr = min(reached)
+        psnr = min(*reached, _EQUAL_DB)
         alone = chunks == 1
         return Component(
             **(vars(files[0]) if alone else {"chunks": tuple(files)}),
@@ -326,6 +346,16 @@ class _Writer:
             steps=_GOLDEN_STEPS,
             guidance=self._settings.guidance.default,
         )
+
+
+def _guidance(model: LatentDiffusion, spec: BundleSpec) -> float:
+    asked, baked_in = spec.guidance, model.baked_guidance
+    if asked is not None and baked_in not in (None, asked):
+        raise ValueError(
+            f"--guidance is {asked:g}, and {baked_in:g} is baked into this UNet: leave --guidance "
+            "out"
+        )
+    return _GUIDANCE if asked is None else asked
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -3,13 +3,24 @@
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
 
-from tfsnap.runtime.publish import publish, require_replaceable
+from tfsnap.runtime.publish import old_of, publish, remove, require_replaceable, target_of
+
+_NOT_WRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
 
 
 class ExportError(ValueError):
@@ -24,23 +35,18 @@ def published(output: pathlib.Path) -> Iterator[pathlib.Path]:
     leaves a hidden folder behind, which the next call for the same `output` removes.
 
     Args:
-      output: bundle to make, see `tfsnap.runtime.publish.publish`; an earlier one is replaced.
+      output: bundle to make, see `tfsnap.runtime.publish.publish`; an earlier one is replaced, and
+        where `output` is a link, what it leads to.
 
     Raises:
-      ExportError: something else is at `output`, it cannot be written to, or the disk is full.
+      ExportError: something else is at `output`, it is no name for a bundle, it cannot be written
+        to, or the disk is full.
     """
-    _recover(output)
-    try:
-        require_replaceable(output)
-    except FileExistsError as error:
-        raise ExportError(str(error)) from error
+    output = _replaceable(output)
     with _explained(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(output)
-        folder = pathlib.Path(
-            tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.", suffix=".tmp")
-        )
-    lock = _locked(folder)
+        folder, lock = _own_folder(output)
     try:
         with _explained(output):
             folder.chmod(0o755)
@@ -53,6 +59,18 @@ def published(output: pathlib.Path) -> Iterator[pathlib.Path]:
         os.close(lock)
 
 
+def _replaceable(output: pathlib.Path) -> pathlib.Path:
+    """Where the bundle goes, once it is clear that it may."""
+    try:
+        with _explained(output):
+            target = target_of(output)
+            _recover(target)
+            require_replaceable(target)
+    except (FileExistsError, ValueError) as error:
+        raise ExportError(str(error)) from error
+    return target
+
+
 @contextlib.contextmanager
 def _explained(output: pathlib.Path) -> Iterator[None]:
     try:
@@ -62,7 +80,7 @@ def _explained(output: pathlib.Path) -> Iterator[None]:
             raise ExportError(
                 f"no space is left for {output}: free some, or choose an --output on another disk"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in _NOT_WRITABLE:
             raise ExportError(
                 f"{output} cannot be written ({error.strerror}: {error.filename}); choose another "
                 "--output"
@@ -70,29 +88,41 @@ def _explained(output: pathlib.Path) -> Iterator[None]:
         raise
 
 
-def _old(output: pathlib.Path) -> pathlib.Path:
-    return output.with_name(f".{output.name}.old")
-
-
 def _recover(output: pathlib.Path) -> None:
     """Ends what a process was killed in the midst of: the exchange of two folders."""
-    old = _old(output)
+    old = old_of(output)
     if old.exists() and not output.exists():
         os.replace(old, output)
-    shutil.rmtree(old, ignore_errors=True)
+    remove(old)
 
 
 def _remove_leftovers(output: pathlib.Path) -> None:
-    for folder in output.parent.glob(f".{output.name}.*.tmp"):
+    for folder in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
         lock = _locked(folder)
         if lock is not None:  # Nobody is at work in it.
             shutil.rmtree(folder, ignore_errors=True)
             os.close(lock)
 
 
+def _own_folder(output: pathlib.Path) -> tuple[pathlib.Path, int]:
+    """Makes a temporary folder beside `output`, and locks it."""
+    while True:
+        folder = pathlib.Path(
+            tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.", suffix=".tmp")
+        )
+        lock = _locked(folder)
+        if lock is not None:
+            if folder.exists():
+                return folder, lock
+            os.close(lock)  # Before it was locked, another process took it for a leftover.
+
+
 def _locked(folder: pathlib.Path) -> int | None:
     """Locks a folder for as long as this process lives, or returns None if another has."""
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # Another process has removed it.
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

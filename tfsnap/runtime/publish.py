@@ -1,12 +1,43 @@
 """Puts a finished bundle in its place, as a folder or as one file: all of it or nothing."""
 
+import errno
 import os
 import pathlib
 import shutil
 import zipfile
 
 from tfsnap.runtime.archive import SUFFIX, is_archive_name, write_archive
+from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.manifest import MANIFEST
+
+
+def target_of(output: pathlib.Path) -> pathlib.Path:
+    """Where a bundle really goes: what a link leads to, so that the link stays one.
+
+    Args:
+      output: the bundle, or a link to where it is or is to be.
+
+    Raises:
+      RequestError: it names no bundle, or the link leads to one of the other kind.
+      OSError: the link leads to itself.
+    """
+    if output.name in ("", ".."):
+        raise RequestError(
+            f"--output is empty or names no bundle ({str(output)!r}): give a name such as "
+            f"runs/emoji/fp16, or emoji{SUFFIX} for one file"
+        )
+    if not output.is_symlink():
+        return output
+    try:
+        target = output.resolve()
+    except RuntimeError as error:  # Of Python before 3.13, which does not tell it as an OSError.
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(output)) from error
+    if is_archive_name(target) != is_archive_name(output):
+        raise RequestError(
+            f"{output} is a link to {target}, and only one of the names ends in {SUFFIX}: give the "
+            "second as --output"
+        )
+    return target
 
 
 def require_replaceable(output: pathlib.Path) -> None:
@@ -41,11 +72,14 @@ def publish(folder: pathlib.Path, output: pathlib.Path) -> None:
 
     Args:
       folder: the finished bundle, beside `output`; gone afterwards.
-      output: the bundle, in one file where `is_archive_name` says so.
+      output: the bundle, in one file where `is_archive_name` says so. Where it is a link, `folder`
+        is beside what `target_of` returns.
 
     Raises:
+      RequestError: see `target_of`.
       OSError: there is no space left; what was at `output` is still there.
     """
+    output = target_of(output)
     if is_archive_name(output):
         _publish_file(folder, output)
     else:
@@ -53,7 +87,8 @@ def publish(folder: pathlib.Path, output: pathlib.Path) -> None:
 
 
 def _publish_file(folder: pathlib.Path, output: pathlib.Path) -> None:
-    partial = output.with_name(f".{output.name}.partial")
+    # In the folder, as that is no other process's, and goes if this one is killed.
+    partial = folder / f".{output.name}.partial"
     try:
         write_archive(folder, partial)
         os.replace(partial, output)
@@ -64,9 +99,21 @@ def _publish_file(folder: pathlib.Path, output: pathlib.Path) -> None:
 
 def _publish_folder(folder: pathlib.Path, output: pathlib.Path) -> None:
     """Renames `folder` to `output`; an earlier bundle there is removed last."""
-    old = output.with_name(f".{output.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
+    old = old_of(output)
+    remove(old)
     if output.exists():
         os.replace(output, old)
     os.replace(folder, output)
+    remove(old)
+
+
+def old_of(output: pathlib.Path) -> pathlib.Path:
+    """Where an earlier bundle is while another takes its place."""
+    return output.with_name(f".{output.name}.old")
+
+
+def remove(old: pathlib.Path) -> None:
+    """Removes a folder, or a link that stands for one."""
+    if old.is_symlink():
+        old.unlink()
     shutil.rmtree(old, ignore_errors=True)

@@ -97,6 +97,10 @@ class Sampler(Config):
         self._require(self.spacing in known, "spacing", f"one of {', '.join(known)}")
         self._require(self.steps_offset in (None, 0, 1), "steps_offset", "0 or 1")
 
+    def spelled_out(self) -> "Sampler":
+        """The same for a bundle, which has one spacing for all samplers: the default's."""
+        return self.replace(spacing=self.times(self.default).kind)
+
     def times(self, name: str) -> Spacing:
         """How the times of a path are chosen for the sampler of a name."""
         kind = SAMPLERS[name].spacing if self.spacing == "default" else self.spacing

@@ -2,11 +2,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfsnap.export.quantisation.calibration import (
     NetworkCalibration,
     fingerprint,
     load_calibration,
+    require_same_shapes,
     require_same_weights,
     save_calibration,
 )
@@ -52,17 +54,44 @@ def test_another_file(tmp_path):
         load_calibration(path)
 
 
-def test_other_weights(products, calibration):
+@pytest.mark.parametrize("index", [0, 1])  # A matrix and a bias.
+def test_other_weights(products, calibration, index):
     mark = fingerprint(products)
     require_same_weights("file", calibration, {"unet": mark})
-    with pytest.raises(ValueError, match=r"file has no calibration of decoder: give another"):
-        require_same_weights("file", calibration, {"unet": mark, "decoder": mark})
-    bias = products.variables[1]
-    before = bias.numpy()
-    bias.assign_add(np.full(before.shape, 1e-3, np.float32))
+    variable = products.variables[index]
+    before = variable.numpy()
+    changed = before.copy()
+    changed.flat[changed.size // 2] += 1e-3
+    variable.assign(changed)
     try:
-        changed = fingerprint(products)
+        other = fingerprint(products)
     finally:
-        bias.assign(before)
+        variable.assign(before)
     with pytest.raises(ValueError, match=r"file was recorded with other weights of unet: give"):
-        require_same_weights("file", calibration, {"unet": changed})
+        require_same_weights("file", calibration, {"unet": other})
+
+
+@pytest.mark.parametrize("missing", ["decoder", "unet@24x16"])  # The second has no evaluations.
+def test_a_network_that_was_not_recorded(products, calibration, missing):
+    mark = fingerprint(products)
+    with pytest.raises(ValueError, match=rf"file has no calibration of {missing}: give another"):
+        require_same_weights("file", calibration, {"unet": mark, missing: mark})
+
+
+def test_a_file_of_an_earlier_version_that_did_not_look_at_matrices(products, calibration):
+    old = {"unet": dataclasses.replace(calibration["unet"], weights="a" * 64)}
+    with pytest.raises(ValueError, match=r"file was recorded by an earlier tfsnap, which did not"):
+        require_same_weights("file", old, {"unet": fingerprint(products)})
+
+
+def test_another_size(products, calibration):
+    require_same_shapes("file", calibration, {"unet": products})
+    wide = {"x": tf.TensorSpec([1, 6, 16, 8], tf.float32)}
+    message = (
+        r"file was recorded with another --shape or --guidance_batch: the unet took "
+        r"x \[1, 6, 8, 8\] and takes x \[1, 6, 16, 8\] here; give another --calibration"
+    )
+    with pytest.raises(ValueError, match=message):
+        require_same_shapes(
+            "file", calibration, {"unet": dataclasses.replace(products, inputs=wide)}
+        )

@@ -2,13 +2,14 @@
 
 import csv
 import dataclasses
+import math
 
 import pytest
 
 from tests.export.conftest import randomise
 from tfsnap.export.bundle_writer import write_bundle
 from tfsnap.export.quantisation.calibration import load_calibration
-from tfsnap.export.quantisation.quantiser import QuantisationSpec
+from tfsnap.export.quantisation.quantiser import QuantisationSpec, Quantiser
 from tfsnap.export.quantisation.recipe import GoalError
 from tfsnap.models.unet import build_unet
 from tfsnap.runtime.bundle import Bundle
@@ -97,6 +98,46 @@ def test_a_calibration_of_another_network(made, little, bundle_spec, tmp_path):
     with pytest.raises(ValueError, match=r"was recorded with other weights of unet: give another"):
         write_bundle(model, tmp_path / "bundle", bundle_spec("int8_full", quantisation=made[1]))
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"shapes": SIZES[1:]},
+            r"unet took latent \[1, 8, 12, 4\] and takes latent \[1, 8, 8, 4\]",
+        ),
+        ({"guidance_batch": True}, r"unet took context \[1, 12, 32\] and takes context \[2, 12,"),
+    ],
+)
+def test_a_calibration_of_another_size(made, little, bundle_spec, tmp_path, changes, told):
+    spec = bundle_spec("int8_full", quantisation=made[1], **changes)
+    with pytest.raises(ValueError, match=told):
+        write_bundle(little, tmp_path / "bundle", spec)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("field", ["calibration", "sensitivity"])
+def test_files_are_looked_at_before_anything_is_drawn(
+    little, bundle_spec, tmp_path, monkeypatch, field
+):
+    (tmp_path / "file").write_text("")
+    files = {"calibration": tmp_path / "c", "sensitivity": tmp_path / "t"}
+    files[field] = tmp_path / "file" / "below"
+    spec = QuantisationSpec(prompts=("pear",), steps=1, psnr_db=30.0, **files)
+    monkeypatch.setattr(Quantiser, "calibrate", lambda *arguments: pytest.fail("it is drawn"))
+    with pytest.raises(ValueError, match=rf"--{field} is .*file/below, which cannot be used"):
+        write_bundle(little, tmp_path / "bundle", bundle_spec("int8_full", quantisation=spec))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("goal", "told"),
+    [(math.nan, "psnr is nan; it must be a finite"), (30.0, "psnr is 30 without a file for")],
+)
+def test_goals_that_cannot_be(goal, told):
+    with pytest.raises(ValueError, match=told):
+        QuantisationSpec(psnr_db=goal)
 
 
 @pytest.mark.parametrize(("precision", "spec"), [("int8", QuantisationSpec()), ("int16", None)])

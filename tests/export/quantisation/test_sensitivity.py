@@ -50,8 +50,45 @@ def test_nothing_is_measured_twice(network, tmp_path):
     assert len(again) == 4
 
 
-def test_another_file(tmp_path):
+HEADER = "network\tlayer\toperator\tpsnr_db\tcalibration\n"
+
+
+def line(layer, psnr="40.00"):
+    return f"unet\t{layer}\tCONV_2D\t{psnr}\tmark\n"
+
+
+@pytest.mark.parametrize("written", [0, 5, 40, len(HEADER), len(HEADER) + 20])
+def test_a_process_that_was_killed_in_a_line(network, tmp_path, written):
     path = tmp_path / "table.tsv"
-    path.write_text("a\tb\n1\t2\n")
-    with pytest.raises(ValueError, match="is no table of sensitivities: give another file"):
+    layers = list(network.layers)
+    content = HEADER + line(layers[0], "50.00")
+    for text in (content[:written], content + line(layers[1])[:-7], content + line(layers[1], "")):
+        path.write_text(text)
         SensitivityTable(path)
+        assert path.read_text() == text  # Looking at it changes nothing.
+        found = SensitivityTable(path).measured(network, lambda kept: 30.0, "mark")
+        assert found[layers[0]] == (30.0 if text == content[:written] else 50.0)
+        assert found[layers[1]] == 30.0
+        again = SensitivityTable(path).measured(network, None, "mark")  # There is nothing to do.
+        assert again == found
+        assert path.read_text().startswith(HEADER) and path.read_text().endswith("mark\n")
+
+
+def test_a_line_that_was_cut_before_another(network, tmp_path):
+    path = tmp_path / "table.tsv"
+    first, *others = network.layers
+    glued = line(first)[:-12] + line(others[0])
+    path.write_text(HEADER + glued + "".join(map(line, others)))
+    found = SensitivityTable(path).measured(network, lambda kept: 30.0, "mark")
+    assert list(found.values()) == [30.0, 40.0, 40.0]
+
+
+@pytest.mark.parametrize(
+    "content", [b"a\tb\n1\t2\n", b"thesis", b"\x89PNG\r\n\x1a\n\0\xff", b"\xff"]
+)
+def test_another_file(tmp_path, content):
+    path = tmp_path / "table.tsv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="table.tsv is no table of sensitivities: give another"):
+        SensitivityTable(path)
+    assert path.read_bytes() == content

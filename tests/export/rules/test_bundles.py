@@ -2,7 +2,8 @@
 
 import pytest
 
-from tfsnap.export.rules.checker import check_model, models_of
+from tfsnap.export.rules.checker import check_model
+from tfsnap.export.rules.models import models_of
 from tfsnap.export.rules.report import table
 from tfsnap.export.rules.targets import TARGETS
 
@@ -17,7 +18,8 @@ def failures(verdict):
 def verdicts(path, target):
     with models_of(path) as models:
         return {
-            name: check_model(model, TARGETS[target], name=name) for name, model in models.items()
+            model.name: check_model(model.path, TARGETS[target], name=model.name)
+            for model in models
         }
 
 

@@ -57,11 +57,15 @@ def test_ranges_are_those_of_all_calls(squares):
 def test_a_bundle_draws_its_own_picture(bundles, tmp_path):
     bundle = Bundle.open(bundles["fp16"])
     ranges = record_bundle(bundle)
-    assert set(ranges) == {"text_encoder", "unet", "decoder"}
+    assert set(ranges) == {"text_encoder", "unet", "decoder", "encoder"}
+    assert len(ranges["encoder"]) > 20
     with bundle.model("unet") as path:
         verdict = check_model(path, TARGETS["gpu"], name="unet", ranges=ranges["unet"])
         with pytest.raises(ValueError, match="ranges of unet name none of its tensors"):
             check_model(path, TARGETS["gpu"], name="unet", ranges={"x": (0.0, 1.0)})
+        assert verdict.without_ranges == ()
+        verdict = check_model(path, TARGETS["gpu"], name="unet", ranges={})
+        assert verdict.without_ranges == ("",)
     assert verdict.passed, verdict.findings
     assert len(ranges["unet"]) > verdict.operators / 2
     write_json(tmp_path / "ranges.json", ranges)
@@ -74,6 +78,28 @@ def test_ranges_are_read_from_archives_of_numpy_too(tmp_path):
         "unet": {"a;b:0": (-1.0, 2.0)},
         "decoder": {"c": (0.0, 1e6)},
     }
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, 300, -30])
+def test_an_archive_that_is_empty_or_cut_short_is_refused(tmp_path, cut):
+    path = tmp_path / "ranges.npz"
+    np.savez_compressed(path, **{"unet:a;b:0": [-1.0, 2.0], "decoder:c": [0.0, 1e6]})
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ValueError, match=r"ranges.npz holds no recorded ranges: \S"):
+        load_ranges(path)
+
+
+def test_flipped_bytes_of_an_archive_are_refused_or_do_no_harm(tmp_path):
+    path, rng = tmp_path / "ranges.npz", np.random.default_rng(0)
+    for save in (np.savez, np.savez_compressed):
+        save(path, **{"unet:a;b:0": [-1.0, 2.0], "decoder:c": [0.0, 1e6]})
+        whole = path.read_bytes()
+        for place in range(len(whole)):
+            path.write_bytes(whole[:place] + rng.bytes(1) + whole[place + 1 :])
+            try:
+                load_ranges(path)
+            except ValueError as error:
+                assert str(error).startswith(f"{path} holds no recorded ranges: ")
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"unet": {"a": 3}}, {"unet": {"a": ["x", "y"]}}])

@@ -8,7 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from tests.export.models import attention, convolution_and_group_norm, normal
 from tests.export.rules import violations
-from tests.export.rules.violations import CLEAN, GPU, OTHERS, ROWS, dynamic_range, fp16
+from tests.export.rules.violations import CLEAN, GPU, MAP, OTHERS, ROWS, dynamic_range, fp16
 from tfsnap.export.delegate import check_on_gpu
 from tfsnap.export.rules.checker import RULES, check_model
 from tfsnap.export.rules.limits import GPU_CLASSES, find_gpu_class
@@ -69,6 +69,15 @@ def test_the_gpu_takes_what_the_rules_let_pass(function, tmp_path):
     path.write_bytes(fp16(function, shape))
     verdict = check(path, "gpu")
     assert verdict.passed, verdict.findings
+    report = check_on_gpu(path, {"a": normal(*shape)})
+    assert report.passed, report
+
+
+@pytest.mark.parametrize("shape", [ROWS, MAP])
+def test_the_gpu_takes_stored_int8_that_the_rules_let_pass(shape, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(violations.int8_stored(lambda a: a * normal(*shape), shape))
+    assert check(path, "gpu").findings == ()
     report = check_on_gpu(path, {"a": normal(*shape)})
     assert report.passed, report
 

@@ -86,6 +86,30 @@ def int8_right(function, *shapes):
     return edited(fp16(function, *shapes), edit)
 
 
+def int8_stored(function, *shapes, channels=False):
+    """Constants in int8 behind a DEQUANTIZE, with one scale or one for each channel."""
+
+    def edit(model):
+        graph = model.subgraphs[0]
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            if code.builtinCode != schema.BuiltinOperator.DEQUANTIZE:
+                continue
+            stored = graph.tensors[operator.inputs[0]]
+            buffer = model.buffers[stored.buffer]
+            values = np.frombuffer(bytes(buffer.data), np.float16) * 30
+            buffer.data = np.frombuffer(values.astype(np.int8).tobytes(), np.uint8)
+            scales = stored.shape[-1] if channels else 1
+            stored.type = schema.TensorType.INT8
+            stored.quantization = schema.QuantizationParametersT()
+            stored.quantization.scale = [1 / 30] * scales
+            stored.quantization.zeroPoint = [0] * scales
+            stored.quantization.quantizedDimension = len(stored.shape) - 1 if channels else 0
+            code.version = 5 if channels else 2
+
+    return edited(fp16(function, *shapes), edit)
+
+
 @dataclasses.dataclass(frozen=True)
 class Violation:
     """A model, and the rule and operator that are to be found in it."""
@@ -178,6 +202,17 @@ GPU = [
     Violation(
         "int16", "gpu", "CONV_2D",
         lambda a: tf.nn.conv2d(a, normal(3, 3, 8, 16), 1, "SAME"), ((1, 8, 8, 8),), int16,
+    ),
+    Violation(
+        "dequantize-channels", "gpu", "DEQUANTIZE",
+        lambda a: a * normal(*ROWS), (ROWS,), functools.partial(int8_stored, channels=True),
+    ),
+    Violation(
+        "dequantize-rank", "gpu", "DEQUANTIZE",
+        lambda a: tf.matmul(a, normal(16, 64)), (ROWS,), int8_stored,
+    ),
+    Violation(
+        "dequantize-rank", "gpu", "DEQUANTIZE", lambda a: a + normal(16), (ROWS,), int8_stored,
     ),
     Violation("full-int8", "gpu", "BATCH_MATMUL", attention, ((1, 12, 16),), int8),
     Violation("operator", "gpu", "MATRIX_DIAG", lambda a: tf.linalg.diag(a) * 2.0, ((1, 8),)),

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from tfsnap.weights.store import address
 from tfsnap.weights.tensors import load_tensors, save_tensors
 
 _SIDES = ("inputs", "outputs")
+_METHOD = "all:"  # Begins fingerprints. Those of earlier files had no such word.
+_REMEDY = "give another --calibration, which is then recorded"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,30 +99,58 @@ def require_same_weights(
       wanted: fingerprints of the networks' weights, by network.
 
     Raises:
-      ValueError: a network is missing, or its weights were others.
+      ValueError: a network is missing, its weights were others, or an earlier tfsnap recorded it.
     """
-    missing = [name for name in wanted if name not in calibration]
+    missing = [name for name in wanted if name not in calibration or not calibration[name].calls]
     if missing:
+        raise ValueError(f"{path} has no calibration of {', '.join(missing)}: {_REMEDY}")
+    if not all(str(calibration[name].weights).startswith(_METHOD) for name in wanted):
         raise ValueError(
-            f"{path} has no calibration of {', '.join(missing)}: give another --calibration, which "
-            "is then recorded"
+            f"{path} was recorded by an earlier tfsnap, which did not note all weights: {_REMEDY}"
         )
     other = [name for name in wanted if calibration[name].weights != wanted[name]]
     if other:
-        raise ValueError(
-            f"{path} was recorded with other weights of {', '.join(other)}: give another "
-            "--calibration, which is then recorded"
-        )
+        raise ValueError(f"{path} was recorded with other weights of {', '.join(other)}: {_REMEDY}")
+
+
+def require_same_shapes(
+    path: str | os.PathLike, calibration: Calibration, wanted: Mapping[str, Graph]
+) -> None:
+    """Checks that a file's calibration is of pictures of the size that is exported.
+
+    Args:
+      path: of the file, for the message.
+      calibration: what it holds; all networks are there.
+      wanted: the networks that are exported.
+
+    Raises:
+      ValueError: an evaluation had inputs of other names or shapes.
+    """
+    for network, graph in wanted.items():
+        shapes = {name: tuple(spec.shape) for name, spec in graph.inputs.items()}
+        for inputs, _ in calibration[network].calls:
+            found = {name: array.shape for name, array in inputs.items()}
+            changed = sorted({name for name, _ in found.items() ^ shapes.items()})
+            if changed:
+                raise ValueError(
+                    f"{path} was recorded with another --shape or --guidance_batch: the {network} "
+                    f"took {_listed(found, changed)} and takes {_listed(shapes, changed)} here; "
+                    f"{_REMEDY}"
+                )
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]], names: Iterable[str]) -> str:
+    return ", ".join(f"{name} {list(shapes.get(name, ()))}" for name in names)
 
 
 def fingerprint(graph: Graph) -> str:
-    """Tells the weights of a graph from others, by its biases and norms: all that is quick to read.
+    """Tells the weights of a graph from others.
 
-    Layers that are trained change these as well.
+    It reads all of them, one in memory at a time. Less would not do: merging a LoRA, for one,
+    changes matrices and neither biases nor norms.
     """
     digest = hashlib.sha256()
     for variable in graph.variables:
-        if len(variable.shape) < 2:
-            digest.update(address(variable).encode())
-            digest.update(np.ascontiguousarray(graph.values[address(variable)].read()).data)
-    return digest.hexdigest()
+        digest.update(address(variable).encode())
+        digest.update(np.ascontiguousarray(graph.values[address(variable)].read()).data)
+    return _METHOD + digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -13,9 +14,11 @@ from tfsnap.export.quantisation.calibration import (
     NetworkCalibration,
     fingerprint,
     load_calibration,
+    require_same_shapes,
     require_same_weights,
     save_calibration,
 )
+from tfsnap.export.quantisation.files import require_usable
 from tfsnap.export.quantisation.formats import FORMATS, ActivationFormat
 from tfsnap.export.quantisation.observer import observe
 from tfsnap.export.quantisation.ranges import ranges_of
@@ -45,6 +48,9 @@ class QuantisationSpec:
         quantises all layers.
       sensitivity: file of the table of what each layer costs, see `SensitivityTable`.
       all_sensitivities: whether they are measured even if nothing has to be kept.
+
+    Raises:
+      ValueError: the goal is no number, or has no file beside it.
     """
 
     prompts: tuple[str, ...] = ()
@@ -55,6 +61,14 @@ class QuantisationSpec:
     sensitivity: pathlib.Path | None = None
     all_sensitivities: bool = False
 
+    def __post_init__(self):
+        if self.psnr_db is None:
+            return
+        if not math.isfinite(self.psnr_db):
+            raise ValueError(f"psnr is {self.psnr_db}; it must be a finite number of dB")
+        if self.sensitivity is None:
+            raise ValueError(f"psnr is {self.psnr_db:g} without a file for sensitivities: name one")
+
 
 class Quantiser:
     """Converts the networks of a model, one after another.
@@ -64,6 +78,9 @@ class Quantiser:
       spec: how.
       variants: the model at each size, the default first.
       folder: where networks may be for a while, on disk.
+
+    Raises:
+      ValueError: a file that the spec names cannot be used.
 
     Attributes:
       kept: names of the layers that stayed in float16, by network.
@@ -83,6 +100,10 @@ class Quantiser:
         self._scratch = folder / "trial.tflite"
         self._graphs: dict[str, TFLiteGraph] = {}
         self._calibration: Calibration = {}
+        # Files are looked at now: calibrating takes minutes.
+        if spec.calibration is not None:
+            require_usable(spec.calibration, "--calibration")
+        self._table = SensitivityTable(spec.sensitivity) if spec.psnr_db is not None else None
         self.kept: dict[str, list[str]] = {}
 
     def calibrate(self, names: Sequence[str], draw: Draw) -> None:
@@ -93,7 +114,7 @@ class Quantiser:
           draw: runs them on the prompts of the spec.
 
         Raises:
-          ValueError: the file is of other networks.
+          ValueError: the file is of other networks, or of pictures of another size.
           OSError: it cannot be written.
         """
         wanted = {
@@ -101,11 +122,16 @@ class Quantiser:
             for name in names
             for variant in conversions_of(self._variants, name)
         }
-        marks = {key: fingerprint(variant.graphs[name]) for key, (variant, name) in wanted.items()}
+        # The weights are the same at every size.
+        prints = {name: fingerprint(self._variants[0].graphs[name]) for name in names}
+        marks = {key: prints[name] for key, (_, name) in wanted.items()}
         path = self._spec.calibration
         if path is not None and path.exists():
-            self._calibration = load_calibration(path)
-            require_same_weights(path, self._calibration, marks)
+            found = load_calibration(path)
+            require_same_weights(path, found, marks)
+            graphs = {key: variant.graphs[name] for key, (variant, name) in wanted.items()}
+            require_same_shapes(path, found, graphs)
+            self._calibration = found
             return
         calls = self._draw(draw)
         for key, (variant, name) in wanted.items():
@@ -165,8 +191,7 @@ class Quantiser:
             return []
         calibration, network = self._calibration[name], networks[SIGNATURE]
         few = calibration.calls[:: -(-len(calibration.calls) // _TRIAL_CALLS)]
-        table = SensitivityTable(self._spec.sensitivity)
-        found = table.measured(
+        found = self._table.measured(
             network,
             lambda kept: network.psnr_db(kept, few, self._scratch),
             self._digest(calibration),

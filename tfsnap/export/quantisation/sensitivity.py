@@ -1,31 +1,40 @@
 """How much the quantisation of each layer alone costs a network."""
 
+import contextlib
 import csv
 import os
 import pathlib
 from collections.abc import Callable, Iterator
 
+from tfsnap.export.quantisation.files import require_usable
 from tfsnap.export.quantisation.trials import QuantisedNetwork
 
 _COLUMNS = ("network", "layer", "operator", "psnr_db", "calibration")
+_KEY = ("network", "layer", "calibration")
+_HEADER = "\t".join(_COLUMNS)
 
 
 class SensitivityTable:
     """A file of what was measured, tab-separated, a line for each layer.
 
     Lines are written as they are measured, so that nothing is measured twice: a process that was
-    stopped goes on where it was.
+    stopped goes on where it was. Of lines that are not whole, as where it was killed, the last is
+    overwritten and others are passed over.
 
     Args:
       path: of the file.
 
     Raises:
-      ValueError: there is another file.
+      ValueError: there is another file, or none can be written.
     """
 
     def __init__(self, path: str | os.PathLike):
         self._path = pathlib.Path(path)
-        self._known = {tuple(row[c] for c in _KEY): float(row["psnr_db"]) for row in self._rows()}
+        require_usable(self._path, "--sensitivity", appended=True)
+        content = self._path.read_bytes() if self._path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        self._whole = len(whole) if len(whole) < len(content) else None  # Of more bytes there are.
+        self._known = dict(self._measurements(whole or content))
 
     def measured(
         self, network: QuantisedNetwork, psnr_db: Callable[[set[str]], float], calibration: str
@@ -49,22 +58,26 @@ class SensitivityTable:
             found[layer] = self._known[key]
         return found
 
-    def _rows(self) -> Iterator[dict[str, str]]:
-        if not self._path.exists():
-            return
-        with self._path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file, delimiter="\t")
-            if tuple(rows.fieldnames or ()) != _COLUMNS:
-                raise ValueError(f"{self._path} is no table of sensitivities: give another file")
-            yield from (row for row in rows if None not in row.values())
+    def _measurements(self, content: bytes) -> Iterator[tuple[tuple[str, ...], float]]:
+        """What whole lines say; `content` is the file's, to the end of the last of them."""
+        header, *lines = content.decode(errors="replace").splitlines() or [""]
+        if header != _HEADER:
+            if _HEADER.startswith(header) and not lines:  # Nothing, or killed in its first line.
+                return
+            raise ValueError(f"{self._path} is no table of sensitivities: give another file")
+        for line in lines:
+            with contextlib.suppress(ValueError, csv.Error):
+                (fields,) = csv.reader([line], delimiter="\t")
+                row = dict(zip(_COLUMNS, fields, strict=True))
+                yield tuple(row[column] for column in _KEY), float(row["psnr_db"])
 
     def _append(self, values: list) -> None:
-        new = not self._path.exists()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._whole is not None:
+            os.truncate(self._path, self._whole)
+            self._whole = None
         with self._path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-            if new:
+            if file.tell() == 0:
                 writer.writerow(_COLUMNS)
             writer.writerow([f"{v:.2f}" if isinstance(v, float) else v for v in values])
-
-
-_KEY = ("network", "layer", "calibration")

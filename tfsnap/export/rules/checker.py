@@ -1,20 +1,16 @@
 """Applies the rules of a target to a model."""
 
-import contextlib
 import dataclasses
-import os
 import pathlib
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from tfsnap.export.rules import broadcasts, indexing, products, shapes, types
 from tfsnap.export.rules.builtins import missing_operators
-from tfsnap.export.rules.graph import Graph, read_graphs
+from tfsnap.export.rules.graph import Graph, read_graphs, told_as_damage
 from tfsnap.export.rules.limits import GpuClass, limit_rules
-from tfsnap.export.rules.ranges import Ranges, check_ranges, range_rules
+from tfsnap.export.rules.ranges import Ranges, graphs_without, range_rules
 from tfsnap.export.rules.rule import GPUS, Finding, Rule
 from tfsnap.export.rules.targets import Target
-from tfsnap.runtime.bundle import Bundle
 
 RULES = (*shapes.RULES, *types.RULES, *broadcasts.RULES, *indexing.RULES, *products.RULES)
 
@@ -28,12 +24,15 @@ class Verdict:
       target: the delegate.
       operators: how many the model has.
       findings: in the order of the operators.
+      without_ranges: names of the subgraphs for which ranges were given and none was theirs, ""
+        where there is only one; of these, overflow was not looked for.
     """
 
     name: str
     target: Target
     operators: int
     findings: tuple[Finding, ...]
+    without_ranges: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -56,63 +55,42 @@ def check_model(
       target: the delegate.
       name: how to call the model.
       gpu: whose images and buffers the tensors have to fit; None leaves that out.
-      ranges: recorded ranges of the tensors; None leaves overflow out.
+      ranges: recorded ranges of the tensors; None leaves overflow out, and so does an empty
+        recording, but the verdict says so.
 
     Returns:
       The verdict; of several subgraphs, the findings of all.
 
     Raises:
-      ValueError: the file is no TFLite model, or the ranges are of another one.
+      ValueError: the file is no TFLite model, it is damaged, or the ranges are of another one.
       OSError: it cannot be read.
     """
     graphs = read_graphs(model, name=name)
     specific = [rule for rule in RULES if target.name in rule.targets]
+    without = ()
     if gpu and target.name in GPUS:
         specific += limit_rules(gpu)
     if ranges is not None:
-        check_ranges(graphs[0], ranges, name=name)
+        without = graphs_without(graphs, ranges, name=name)
         specific += [rule for rule in range_rules(ranges) if target.name in rule.targets]
-    findings = []
-    for graph in graphs:
-        found = _apply(specific, graph)
-        # An operator that the delegate lacks, and that a rule has said more about, is told once.
-        told = {finding.operator.index for finding in found if finding.fails}
-        lacks = _apply(missing_operators(target), graph)
-        found += [finding for finding in lacks if finding.operator.index not in told]
-        findings += sorted(found, key=lambda finding: finding.operator.index)
-    return Verdict(name, target, sum(len(g.operators) for g in graphs), tuple(findings))
+    with told_as_damage(name):
+        findings = [found for graph in graphs for found in _findings(specific, target, graph)]
+    operators = sum(len(graph.operators) for graph in graphs)
+    return Verdict(name, target, operators, tuple(findings), without)
 
 
-@contextlib.contextmanager
-def models_of(path: str | os.PathLike) -> Iterator[dict[str, pathlib.Path]]:
-    """Lends the models of a bundle, or the one model, by name.
-
-    Args:
-      path: a bundle (a folder or a zip), or a TFLite file.
-
-    Yields:
-      Files that are good until the block is left. Chunks of a network are "unet, chunk 0", ...
-
-    Raises:
-      FileNotFoundError: there is nothing at `path`.
-      BundleError: the bundle is damaged.
-    """
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no model at {path}")
-    if not path.is_dir() and not zipfile.is_zipfile(path):
-        yield {path.stem: path}
-        return
-    bundle, found = Bundle.open(path), {}
-    with contextlib.ExitStack() as stack:
-        for name, component in bundle.manifest.components.items():
-            for number, part in enumerate(component.files):
-                told = f"{name}, chunk {number}" if component.chunks else name
-                found[told] = stack.enter_context(bundle.lend(name, part.file))
-        yield found
+def _findings(specific: Iterable[Rule], target: Target, graph: Graph) -> list[Finding]:
+    found = _apply(specific, graph)
+    # An operator that the delegate lacks, and that a rule has said more about, is told once.
+    told = {finding.operator.index for finding in found if finding.fails}
+    lacks = _apply(missing_operators(target), graph)
+    found += [finding for finding in lacks if finding.operator.index not in told]
+    return sorted(found, key=lambda finding: finding.operator.index)
 
 
 def _apply(rules: Iterable[Rule], graph: Graph) -> list[Finding]:
     return [
-        Finding(rule, operator, detail) for rule in rules for operator, detail in rule.find(graph)
+        Finding(rule, operator, detail, graph.name)
+        for rule in rules
+        for operator, detail in rule.find(graph)
     ]

@@ -1,8 +1,10 @@
 """A TFLite flatbuffer as operators with shapes and types. Weights are not read."""
 
+import contextlib
 import dataclasses
 import mmap
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,16 @@ _FIELDS = {
     "STRIDED_SLICE": ("EllipsisMask", "NewAxisMask", "ShrinkAxisMask"),
 }
 _NUMPY = {"INT32": np.int32, "INT64": np.int64}
+# What reading at a wrong offset raises. ValueError is numpy's, and that of text that is none.
+_DAMAGE = (
+    struct.error,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    ArithmeticError,
+    MemoryError,
+)
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -108,9 +120,35 @@ class Operator:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """One subgraph: its operators in the order of execution."""
+    """One subgraph.
+
+    Attributes:
+      operators: in the order of execution.
+      name: its signature, or "subgraph 1" where it has none, as the body of a loop; "" where it is
+        the only one of its file.
+    """
 
     operators: tuple[Operator, ...]
+    name: str = ""
+
+
+@contextlib.contextmanager
+def told_as_damage(name: str) -> Iterator[None]:
+    """Turns what damaged files make of offsets, counts and shapes into one line.
+
+    Nothing in a flatbuffer guards against flipped bytes, so that any lookup may fail, here and in
+    the rules, which expect of an operator the inputs that its schema asks for.
+
+    Args:
+      name: of the model, for the message.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{name} is damaged or cut short ({reason}): copy or export it again"
+        ) from error
 
 
 def read_graphs(model: Path | bytes, *, name: str) -> list[Graph]:
@@ -131,19 +169,30 @@ def read_graphs(model: Path | bytes, *, name: str) -> list[Graph]:
     with open(model, "rb") as file:
         if not file.read(1):
             raise ValueError(f"{name} is empty, and no TFLite model")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _read(content, name)
+        # Not closed here, but when the last array that looks into it is gone: an error's traceback
+        # holds some, and closing under them would hide it.
+        return _read(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), name)
 
 
 def _read(content: bytes | mmap.mmap, name: str) -> list[Graph]:
     if content[4:8] != _IDENTIFIER:
         raise ValueError(f"{name} is no TFLite model: bytes 5 to 8 are {bytes(content[4:8])!r}")
-    try:
+    with told_as_damage(name):
         model = schema.Model.GetRootAs(content, 0)
         count = model.SubgraphsLength()
-        return [_Reader(model, model.Subgraphs(i), len(content)).graph() for i in range(count)]
-    except (struct.error, IndexError, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(f"{name} is damaged or cut short: {error}") from error
+        if not count:
+            raise IndexError("it has no subgraph")
+        keys = _signatures(model) if count > 1 else {0: ""}
+        return [
+            _Reader(model, model.Subgraphs(i), len(content)).graph(keys.get(i, f"subgraph {i}"))
+            for i in range(count)
+        ]
+
+
+def _signatures(model: schema.Model) -> dict[int, str]:
+    """Keys of the signatures by the place of their subgraph."""
+    found = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+    return {one.SubgraphIndex(): one.SignatureKey().decode() for one in found}
 
 
 class _Reader:
@@ -155,9 +204,9 @@ class _Reader:
         self._size = size
         self._tensors = [self._tensor(i) for i in range(subgraph.TensorsLength())]
 
-    def graph(self) -> Graph:
+    def graph(self, name: str) -> Graph:
         count = self._subgraph.OperatorsLength()
-        return Graph(tuple(self._operator(i) for i in range(count)))
+        return Graph(tuple(self._operator(i) for i in range(count)), name)
 
     def _tensor(self, index: int) -> Tensor:
         raw = self._subgraph.Tensors(index)
@@ -168,8 +217,9 @@ class _Reader:
         stored = buffer.DataLength() > 0 or buffer.Size() > 0
         if stored and buffer.Offset() + buffer.Size() > self._size:
             raise IndexError(f"the values of {raw.Name().decode()} are beyond its end")
-        small = buffer.DataLength() > 0 and kind in _NUMPY and np.prod(sizes) <= _SMALL
-        values = buffer.DataAsNumpy().view(_NUMPY[kind]) if small else None
+        data = buffer.DataAsNumpy() if buffer.DataLength() > 0 else None  # Fails beyond the end.
+        small = data is not None and kind in _NUMPY and np.prod(sizes) <= _SMALL
+        values = data.view(_NUMPY[kind]) if small else None
         quantization = raw.Quantization()
         return Tensor(
             name=raw.Name().decode(),

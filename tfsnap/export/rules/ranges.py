@@ -1,10 +1,14 @@
 """Which tensors would overflow half precision, judged by ranges that were recorded on the CPU."""
 
+import io
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -15,6 +19,22 @@ from tfsnap.export.rules.rule import COREML, GPU, GPU_CLASSIC, Effect, Match, Ru
 LARGEST = 65504.0  # Of float16.
 # Recorded pictures are a sample: other prompts may reach further.
 MARGIN = 4.0
+HALF_TARGETS = (GPU, GPU_CLASSIC, COREML)  # Those that compute in half precision.
+
+# What another, an empty or a damaged file makes json, numpy and zipfile raise.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    RuntimeError,  # Of encrypted members, unknown compression and JSON that is nested too deeply.
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 Ranges = Mapping[str, tuple[float, float]]  # Least and largest value by a tensor's name.
 
@@ -30,27 +50,31 @@ def load_ranges(path: str | os.PathLike) -> dict[str, Ranges]:
       Ranges by component.
 
     Raises:
-      ValueError: it is neither.
+      ValueError: it is neither, or damaged.
+      OSError: it cannot be read.
     """
     path = pathlib.Path(path)
     if path.suffix == ".safetensors":
         return {name: one.extremes() for name, one in load_calibration(path).items()}
+    content = path.read_bytes()  # At once: then whatever fails below is of its content.
     try:
-        if path.suffix == ".npz":
-            with np.load(path) as archive:
-                flat = {name: archive[name] for name in archive.files}
-            found: dict[str, dict] = {}
-            for name, pair in flat.items():
-                component, _, tensor = name.partition(":")
-                found.setdefault(component, {})[tensor] = tuple(map(float, pair))
-        else:
-            found = json.loads(path.read_text(encoding="utf-8"))
+        found = _from_archive(content) if path.suffix == ".npz" else json.loads(content)
         return {
             component: {name: (float(pair[0]), float(pair[1])) for name, pair in ranges.items()}
             for component, ranges in found.items()
         }
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-        raise ValueError(f"{path} holds no recorded ranges: {error}") from error
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} holds no recorded ranges: {reason}") from error
+
+
+def _from_archive(content: bytes) -> dict[str, dict[str, np.ndarray]]:
+    found: dict[str, dict] = {}
+    with np.load(io.BytesIO(content)) as archive:
+        for name in archive.files:
+            component, _, tensor = name.partition(":")
+            found.setdefault(component, {})[tensor] = archive[name]
+    return found
 
 
 def range_rules(ranges: Ranges) -> tuple[Rule, ...]:
@@ -67,12 +91,11 @@ def range_rules(ranges: Ranges) -> tuple[Rule, ...]:
 
         return find
 
-    targets = (GPU, GPU_CLASSIC, COREML)
     return (
         Rule(
             "overflow",
             f"Half precision ends at {LARGEST:,.0f}: what was recorded beyond becomes infinite.",
-            targets,
+            HALF_TARGETS,
             Effect.WRONG,
             beyond(LARGEST, math.inf),
         ),
@@ -80,23 +103,29 @@ def range_rules(ranges: Ranges) -> tuple[Rule, ...]:
             "near-overflow",
             f"Recorded within a factor {MARGIN:g} of half precision's {LARGEST:,.0f}: another "
             "prompt may pass it.",
-            targets,
+            HALF_TARGETS,
             Effect.NOTE,
             beyond(LARGEST / MARGIN, LARGEST),
         ),
     )
 
 
-def check_ranges(graph: Graph, ranges: Ranges, *, name: str) -> None:
-    """Checks that ranges were recorded of this graph.
+def graphs_without(graphs: Sequence[Graph], ranges: Ranges, *, name: str) -> tuple[str, ...]:
+    """Names the subgraphs of a model that its ranges say nothing of.
 
     Args:
-      graph: the graph.
-      ranges: the recording.
-      name: of the component, for the message.
+      graphs: the subgraphs. A bundle is recorded at one size of picture, and has one for each.
+      ranges: the recording; empty where there is none of this model.
+      name: of the model, for the message.
 
     Raises:
-      ValueError: no tensor has a range.
+      ValueError: there are ranges, and no tensor has one.
     """
-    if not any(t.name in ranges for operator in graph.operators for t in operator.outputs):
+    without = tuple(graph.name for graph in graphs if not _has_ranges(graph, ranges))
+    if ranges and len(without) == len(graphs):
         raise ValueError(f"the ranges of {name} name none of its tensors: record them again")
+    return without
+
+
+def _has_ranges(graph: Graph, ranges: Ranges) -> bool:
+    return any(t.name in ranges for operator in graph.operators for t in operator.outputs)

@@ -10,7 +10,8 @@ from tfsnap.export.rules.ranges import Ranges
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.components import TFLiteComponents
 from tfsnap.runtime.interpreter import SIGNATURE, Network, find_backend
-from tfsnap.runtime.manifest import COMPONENTS
+from tfsnap.runtime.manifest import COMPONENTS, ENCODER
+from tfsnap.runtime.pictures import from_picture, to_picture
 from tfsnap.runtime.pipeline import Pipeline
 
 
@@ -90,26 +91,37 @@ def record_bundle(bundle: Bundle) -> dict[str, Ranges]:
     """Draws the picture of the bundle's goldens and records the ranges on the way.
 
     Args:
-      bundle: the bundle.
+      bundle: the bundle, at the size of picture that it was opened for.
 
     Returns:
-      Ranges by component: text encoder, UNet and decoder.
+      Ranges by component: text encoder, UNet and decoder, and the encoder where there is one, which
+      is given the picture.
 
     Raises:
-      ValueError: a network is in chunks.
+      ValueError: a network is in chunks, or there are no goldens.
     """
+    goldens = bundle.manifest.goldens
+    if goldens is None:
+        raise ValueError(
+            f"{bundle.path} has no goldens, whose prompt would be drawn: export it again, or give "
+            "ranges that were recorded elsewhere"
+        )
     if any(component.chunks for component in bundle.manifest.components.values()):
         raise ValueError(
             f"{bundle.path} has a network in chunks: record with the same bundle without --chunks"
         )
     networks = {}
-    for name in COMPONENTS:
+    for name in (name for name in (*COMPONENTS, ENCODER) if name in bundle.manifest.components):
         with bundle.model(name) as path:
             networks[name] = RecordingNetwork(path, signature=bundle.signature_of(name))
-    components = TFLiteComponents(**networks)
+    drawing = {name: networks[name] for name in COMPONENTS}
+    components = TFLiteComponents(**drawing, encoder=lambda: networks[ENCODER])
     pipeline = Pipeline(components, tokenizer=bundle.tokenizer(), settings=bundle.manifest)
-    goldens = bundle.manifest.goldens
-    pipeline.generate(
+    (drawn,) = pipeline.generate(
         [goldens.prompt], steps=goldens.steps, guidance=goldens.guidance, seed=goldens.seed
     )
+    if ENCODER in networks:
+        height, width, _ = components.image_shape
+        picture = from_picture(to_picture(drawn.image), height=height, width=width)
+        components.encode_image(picture)
     return {name: network.ranges for name, network in networks.items()}

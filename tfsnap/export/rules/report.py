@@ -31,6 +31,7 @@ def to_json(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
             "delegate": verdict.target.title,
             "operators": verdict.operators,
             "passed": verdict.passed,
+            "without_ranges": list(verdict.without_ranges),
             "findings": [_fields(finding) for finding in verdict.findings],
         }
         for verdict in verdicts
@@ -43,6 +44,7 @@ def _fields(finding: Finding) -> dict[str, Any]:
         "rule": finding.rule.id,
         "effect": finding.rule.effect.value,
         "reason": finding.rule.reason,
+        "signature": finding.graph,
         "operator": operator.index,
         "builtin": operator.builtin,
         "layer": operator.layer,
@@ -53,9 +55,12 @@ def _fields(finding: Finding) -> dict[str, Any]:
 
 
 def _lines(verdict: Verdict) -> Iterable[str]:
-    failing = len({f.operator.index for f in verdict.findings if f.fails})
+    failing = len({(f.graph, f.operator.index) for f in verdict.findings if f.fails})
     result = "passes" if verdict.passed else f"FAILS, {failing} would not run there, or not right"
     yield f"{verdict.name}: {verdict.operators} operators on {verdict.target.name}: {result}"
+    if verdict.without_ranges:
+        graphs = f" ({', '.join(verdict.without_ranges)})" if any(verdict.without_ranges) else ""
+        yield f"  no recorded ranges are of it{graphs}: overflow was not looked for there"
     by_rule: dict[Rule, list[Finding]] = {}
     for finding in verdict.findings:
         by_rule.setdefault(finding.rule, []).append(finding)
@@ -65,6 +70,13 @@ def _lines(verdict: Verdict) -> Iterable[str]:
             operator = finding.operator
             shapes = operator.shapes()
             detail = "" if finding.detail == shapes else f"  ({finding.detail})"
-            yield f"    #{operator.index:<4} {operator.builtin}  {operator.layer}  {shapes}{detail}"
+            place = f"{finding.graph} #{operator.index}" if finding.graph else f"#{operator.index}"
+            yield f"    {place:<5} {operator.builtin}  {operator.layer}  {shapes}{detail}"
         if len(findings) > _SHOWN:
-            yield f"    and {len(findings) - _SHOWN} more"
+            yield f"    and {len(findings) - _SHOWN} more{_where(findings[_SHOWN:])}"
+
+
+def _where(findings: Iterable[Finding]) -> str:
+    """Which signatures findings are of, where there are several."""
+    graphs = dict.fromkeys(finding.graph for finding in findings)
+    return f", of {', '.join(graphs)}" if any(graphs) else ""

@@ -53,11 +53,13 @@ class Finding:
       rule: the rule.
       operator: the operator.
       detail: what of it breaks the rule.
+      graph: name of its subgraph, the signature; "" where there is only one.
     """
 
     rule: Rule
     operator: Operator
     detail: str
+    graph: str = ""
 
     @property
     def fails(self) -> bool:

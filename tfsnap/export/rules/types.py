@@ -17,6 +17,8 @@ from tfsnap.export.rules.rule import (
     each_of,
 )
 
+_DEQUANTIZE = 3  # The latest version that GPU delegates take.
+_UNPACKED = (3, 4)  # Ranks of stored int8 that the GPU accelerator unpacks.
 # Operators of the classic GPU delegate that read, or write, int32 tensors.
 _INT32 = {"GATHER", "CAST", "ONE_HOT"}
 
@@ -44,6 +46,20 @@ def _flat(operator: Operator) -> str | None:
     if len(values.shape) == 2 and weights.type == "INT8":
         return f"input {values} of rank 2, weights {weights}"
     return None
+
+
+def _channels(operator: Operator) -> str | None:
+    """Of weights too: only float16 is folded into the operator behind it."""
+    if operator.version <= _DEQUANTIZE:
+        return None
+    return f"version {operator.version}, up to {_DEQUANTIZE} is taken"
+
+
+def _unpacked(operator: Operator) -> str | None:
+    (stored,) = operator.inputs
+    if not stored.stored or stored.type != "INT8" or len(stored.shape) in _UNPACKED:
+        return None
+    return f"stored {stored}"
 
 
 def _version(operator: Operator) -> str | None:
@@ -84,6 +100,22 @@ RULES = (
         GPUS,
         Effect.WRONG,
         _quantized,
+    ),
+    Rule(
+        "dequantize-channels",
+        "GPU delegates take a DEQUANTIZE up to version 3, where all values share one scale: int8 "
+        "weights with a scale for each channel need version 5, so store them as float16.",
+        GPUS,
+        Effect.REJECTED,
+        each_of(["DEQUANTIZE"], _channels),
+    ),
+    Rule(
+        "dequantize-rank",
+        "The GPU accelerator unpacks stored int8 of rank 3 and 4 only: a vector is refused, and "
+        "the matrix of a FULLY_CONNECTED comes out with other axes; store them as float16.",
+        (GPU,),
+        Effect.REJECTED,
+        each_of(["DEQUANTIZE"], _unpacked),
     ),
     Rule(
         "int8-activations",
