@@ -27,8 +27,8 @@ from tfsnap.export.variants import Variant, conversions_of, variants_of
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.components import AnyNetwork, Components, load_files
-from tfsnap.runtime.lending import lend
 from tfsnap.runtime.interpreter import find_backend
+from tfsnap.runtime.lending import lend
 from tfsnap.runtime.manifest import (
     COMPONENTS,
     ENCODER,
