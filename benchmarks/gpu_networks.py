@@ -87,7 +87,7 @@ def serve(path: str, precision: str) -> None:
     first = since(start)
     errors = [relative_error(found[name], expected[name]) for name in expected]
     say({"whole": model.is_fully_accelerated(), "error": max(errors), "load": load, "first": first})
-    run = runner(model)
+    run = runner(model, inputs)
     for _ in sys.stdin:
         say([timed(run) for _ in range(1 + _RUNS.value)][1:])
 

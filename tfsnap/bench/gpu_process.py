@@ -8,7 +8,7 @@ JSON object with milliseconds, or with why there are none.
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from ai_edge_litert.compiled_model import CompiledModel, HardwareAccelerator, Options
@@ -33,20 +33,28 @@ def measure(path: str, warmup: int, runs: int) -> dict[str, object]:
     )
     if not model.is_fully_accelerated():
         return {"unusable": "part of it would run on the CPU"}
-    run = runner(model)
+    run = runner(model, random_inputs(model))
     load = since(start)
     first, *times = [timed(run) for _ in range(1 + warmup + runs)]
     return {"load": load, "first": first, "times": times[warmup:]}
 
 
-def runner(model: CompiledModel) -> Callable[[], None]:
-    """What runs the model on random inputs and waits for its outputs, which an app needs too."""
+def random_inputs(model: CompiledModel) -> dict[str, np.ndarray]:
+    """Inputs of a model that takes floats."""
     (signature, *_) = model.get_signature_list()
     rng = np.random.default_rng(0)
-    sources = {}
-    for name, details in model.get_input_tensor_details(signature).items():
-        sources[name] = model.create_input_buffer_by_name(signature, name)
-        sources[name].write(rng.standard_normal(details["shape"]).astype(details["dtype"]))
+    return {
+        name: rng.standard_normal(details["shape"]).astype(details["dtype"])
+        for name, details in model.get_input_tensor_details(signature).items()
+    }
+
+
+def runner(model: CompiledModel, inputs: Mapping[str, np.ndarray]) -> Callable[[], None]:
+    """What runs the model on inputs and waits for its outputs, which an app needs too."""
+    (signature, *_) = model.get_signature_list()
+    sources = {name: model.create_input_buffer_by_name(signature, name) for name in inputs}
+    for name, source in sources.items():
+        source.write(inputs[name])
     outputs = model.get_output_tensor_details(signature)
     sinks = {name: model.create_output_buffer_by_name(signature, name) for name in outputs}
 

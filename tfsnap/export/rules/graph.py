@@ -145,10 +145,14 @@ def told_as_damage(name: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{name} is damaged or cut short ({reason}): copy or export it again"
+            f"{name} is damaged or cut short ({in_one_line(error)}): copy or export it again"
         ) from error
+
+
+def in_one_line(error: Exception) -> str:
+    """What an error says, or what it is where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_graphs(model: Path | bytes, *, name: str) -> list[Graph]:

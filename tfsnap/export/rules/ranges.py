@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from tfsnap.export.quantisation.calibration import load_calibration
-from tfsnap.export.rules.graph import Graph
+from tfsnap.export.rules.graph import Graph, in_one_line
 from tfsnap.export.rules.rule import COREML, GPU, GPU_CLASSIC, Effect, Match, Rule
 
 LARGEST = 65504.0  # Of float16.
@@ -64,8 +64,7 @@ def load_ranges(path: str | os.PathLike) -> dict[str, Ranges]:
             for component, ranges in found.items()
         }
     except _UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} holds no recorded ranges: {reason}") from error
+        raise ValueError(f"{path} holds no recorded ranges: {in_one_line(error)}") from error
 
 
 def _from_archive(content: bytes) -> dict[str, dict[str, np.ndarray]]:
