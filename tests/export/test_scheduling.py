@@ -41,7 +41,7 @@ def breadth_first(graph):
 
 
 def test_parts_of_an_attention_run_one_after_another(graph):
-    parsed = TFLiteGraph(convert(graph, "int8").to_bytes())
+    parsed = TFLiteGraph.parse(convert(graph, "int8").to_bytes())
     names = [op.name for op in parsed.operators]
     products = [name for name in names if name in ("BATCH_MATMUL", "SOFTMAX")]
     assert products == ["BATCH_MATMUL", "SOFTMAX", "BATCH_MATMUL"] * PARTS
@@ -53,7 +53,7 @@ def test_parts_of_an_attention_run_one_after_another(graph):
 
 
 def test_numbers_alive_at_a_time(graph):
-    parsed = TFLiteGraph(convert(graph, "int8").to_bytes())
+    parsed = TFLiteGraph.parse(convert(graph, "int8").to_bytes())
     part = HEADS * PLACES * PLACES // PARTS
     small = 6 * PLACES * 4  # Queries, keys, values and what is mixed.
     assert 2 * part <= most_alive(parsed, parsed.operators) <= 2 * part + small
@@ -67,7 +67,7 @@ def test_what_runs_is_what_it_was(graph):
 
 
 def test_an_order_that_needs_no_less_stays(graph):
-    parsed = TFLiteGraph(convert(graph, "int8").to_bytes())
+    parsed = TFLiteGraph.parse(convert(graph, "int8").to_bytes())
     order = list(parsed.operators)
     schedule(parsed)
     assert parsed.operators == order

@@ -43,7 +43,7 @@ def test_parts_compute_what_the_whole_does(graph, tmp_path, monkeypatch):
     whole = convert(graph, "fp16")
     monkeypatch.setattr(precision, "split_wide", lambda edited: split_wide(edited, ROWS))
     parts = convert(graph, "fp16")
-    parsed = TFLiteGraph(parts.to_bytes())
+    parsed = TFLiteGraph.parse(parts.to_bytes())
     names = [op.name for op in parsed.operators if op.name != "DEQUANTIZE"]
     assert names == ["SLICE", "CONV_2D"] * 2 + ["ADD"] + ["SLICE", "CONV_2D", "ADD"] + ["CONV_2D"]
     kernels = [parsed.shape(op.inputs[1]) for op in parsed.operators if op.name == "CONV_2D"]
@@ -55,5 +55,5 @@ def test_parts_compute_what_the_whole_does(graph, tmp_path, monkeypatch):
 
 def test_only_what_gpus_run_is_in_parts(graph, monkeypatch):
     monkeypatch.setattr(precision, "split_wide", lambda edited: split_wide(edited, ROWS))
-    names = [op.name for op in TFLiteGraph(convert(graph, "int8").to_bytes()).operators]
+    names = [op.name for op in TFLiteGraph.parse(convert(graph, "int8").to_bytes()).operators]
     assert names == ["CONV_2D", "CONV_2D"]

@@ -51,7 +51,7 @@ def folded(graph: Graph) -> TFLiteGraph:
       UnsupportedGraphError: TFLite, or the exporter, lacks an operator of the graph.
     """
     skeleton = skeleton_of(graph)
-    edited = TFLiteGraph(_converted(skeleton))
+    edited = TFLiteGraph.parse(_converted(skeleton))
     edited.bind(skeleton.weights)
     fold(edited)
     schedule(edited)

@@ -3,7 +3,8 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -46,7 +47,8 @@ class TFLiteGraph:
     """The one subgraph of a converted model.
 
     Args:
-      content: the flatbuffer.
+      model: the schema's object, which becomes the graph's own.
+      data: what its buffers hold, by number, as `packed` returns it.
 
     Attributes:
       operators: in the order in which they run.
@@ -54,17 +56,33 @@ class TFLiteGraph:
       outputs: indices of the tensors that the graph returns.
     """
 
-    def __init__(self, content: bytes):
-        self._model = schema.ModelT.InitFromPackedBuf(content, 0)
+    def __init__(self, model: schema.ModelT, data: Mapping[int, LazyTensor]):
+        self._model = model
         (self._graph,) = self._model.subgraphs
         self._tensors: list[schema.TensorT] = self._graph.tensors
         self.operators = [self._operator(packed) for packed in self._graph.operators]
         self.outputs = list(self._graph.outputs)
-        self.constants = dict(self._buffers())
+        self.constants = {
+            index: data[tensor.buffer]
+            for index, tensor in enumerate(self._tensors)
+            if tensor.buffer in data
+        }
         self._makers = {index: op for op in self.operators for index in op.outputs}
         self._readers: dict[int, list[Operator]] = collections.defaultdict(list)
         for op in self.operators:
             self._count(op)
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """The graph of a flatbuffer."""
+        model = schema.ModelT.InitFromPackedBuf(content, 0)
+        (graph,) = model.subgraphs
+        data = {}
+        for tensor in graph.tensors:
+            stored = model.buffers[tensor.buffer].data
+            if stored is not None and len(stored):
+                data[tensor.buffer] = _held(np.asarray(stored).view(_DTYPES[tensor.type]), tensor)
+        return cls(model, data)
 
     def _operator(self, packed: schema.OperatorT) -> Operator:
         code = self._model.operatorCodes[packed.opcodeIndex]
@@ -72,20 +90,13 @@ class TFLiteGraph:
         name = operator_name(max(code.builtinCode, code.deprecatedBuiltinCode))
         return Operator(name, code.version, list(packed.inputs), list(packed.outputs), packed)
 
-    def _buffers(self) -> Iterator[tuple[int, LazyTensor]]:
-        for index, tensor in enumerate(self._tensors):
-            data = self._model.buffers[tensor.buffer].data
-            if data is not None and len(data):
-                yield index, _held(np.asarray(data).view(_DTYPES[tensor.type]), self.shape(index))
-
     def _count(self, op: Operator) -> None:
         for index in set(op.inputs) - {ABSENT}:
             self._readers[index].append(op)
 
     def shape(self, index: int) -> tuple[int, ...]:
         """Shape of a tensor."""
-        shape = self._tensors[index].shape
-        return () if shape is None else tuple(int(side) for side in shape)
+        return _shape(self._tensors[index])
 
     def name(self, index: int) -> str:
         """Name of a tensor, for people: where in the network it comes from."""
@@ -238,7 +249,12 @@ class TFLiteGraph:
         return [op.packed for op in self.operators]
 
 
-def _held(array: np.ndarray, shape: tuple[int, ...]) -> LazyTensor:
+def _shape(tensor: schema.TensorT) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(int(side) for side in tensor.shape)
+
+
+def _held(array: np.ndarray, tensor: schema.TensorT) -> LazyTensor:
+    shape = _shape(tensor)
     return LazyTensor(shape, array.dtype, lambda: array.reshape(shape))
 
 

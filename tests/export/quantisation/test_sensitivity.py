@@ -1,6 +1,7 @@
 import pytest
 
 from tfsnap.export.quantisation.formats import INT8
+from tfsnap.export.quantisation.lone_layers import LoneLayers
 from tfsnap.export.quantisation.ranges import ranges_of
 from tfsnap.export.quantisation.sensitivity import SensitivityTable
 from tfsnap.export.quantisation.trials import QuantisedNetwork
@@ -15,7 +16,7 @@ def network(observed):
 def test_one_layer_alone_costs_less_than_all(network, products, calls_of, tmp_path):
     calls, path = calls_of(products, seed=1), tmp_path / "trial.tflite"
     table = SensitivityTable(tmp_path / "table.tsv")
-    found = table.measured(network, lambda kept: network.psnr_db(kept, calls, path), "mark")
+    found = table.measured(network, LoneLayers(network, calls, path).psnr_db, "mark")
     assert found.keys() == network.layers.keys()
     together = network.psnr_db(set(), calls, path)
     exact = network.psnr_db(set(network.layers), calls, path)
@@ -32,21 +33,21 @@ def test_one_layer_alone_costs_less_than_all(network, products, calls_of, tmp_pa
 def test_nothing_is_measured_twice(network, tmp_path):
     path, asked = tmp_path / "table.tsv", []
 
-    def measure(kept):
+    def measure(layer):
         if len(asked) == 2:
             raise KeyboardInterrupt
-        asked.append(kept)
+        asked.append(layer)
         return 40.0 + len(asked)
 
     with pytest.raises(KeyboardInterrupt):
         SensitivityTable(path).measured(network, measure, "mark")
     again = []
     found = SensitivityTable(path).measured(
-        network, lambda kept: again.append(kept) or 30.0, "mark"
+        network, lambda layer: again.append(layer) or 30.0, "mark"
     )
     assert list(found.values()) == [41.0, 42.0, 30.0]
     assert len(again) == 1
-    SensitivityTable(path).measured(network, lambda kept: again.append(kept) or 30.0, "other")
+    SensitivityTable(path).measured(network, lambda layer: again.append(layer) or 30.0, "other")
     assert len(again) == 4
 
 
@@ -66,7 +67,7 @@ def test_a_process_that_was_killed_in_a_line(network, tmp_path, written):
         path.write_text(text)
         SensitivityTable(path)
         assert path.read_text() == text  # Looking at it changes nothing.
-        found = SensitivityTable(path).measured(network, lambda kept: 30.0, "mark")
+        found = SensitivityTable(path).measured(network, lambda layer: 30.0, "mark")
         assert found[layers[0]] == (30.0 if text == content[:written] else 50.0)
         assert found[layers[1]] == 30.0
         again = SensitivityTable(path).measured(network, None, "mark")  # There is nothing to do.
@@ -79,7 +80,7 @@ def test_a_line_that_was_cut_before_another(network, tmp_path):
     first, *others = network.layers
     glued = line(first)[:-12] + line(others[0])
     path.write_text(HEADER + glued + "".join(map(line, others)))
-    found = SensitivityTable(path).measured(network, lambda kept: 30.0, "mark")
+    found = SensitivityTable(path).measured(network, lambda layer: 30.0, "mark")
     assert list(found.values()) == [30.0, 40.0, 40.0]
 
 

@@ -20,6 +20,7 @@ from tfsnap.export.quantisation.calibration import (
 )
 from tfsnap.export.quantisation.files import require_usable
 from tfsnap.export.quantisation.formats import FORMATS, ActivationFormat
+from tfsnap.export.quantisation.lone_layers import LoneLayers
 from tfsnap.export.quantisation.observer import observe
 from tfsnap.export.quantisation.ranges import ranges_of
 from tfsnap.export.quantisation.recipe import layers_to_keep
@@ -191,11 +192,8 @@ class Quantiser:
             return []
         calibration, network = self._calibration[name], networks[SIGNATURE]
         few = calibration.calls[:: -(-len(calibration.calls) // _TRIAL_CALLS)]
-        found = self._table.measured(
-            network,
-            lambda kept: network.psnr_db(kept, few, self._scratch),
-            self._digest(calibration),
-        )
+        alone = LoneLayers(network, few, self._scratch)
+        found = self._table.measured(network, alone.psnr_db, self._digest(calibration))
         return sorted(layers_to_keep(name, found, reached, goal_db=goal_db))
 
     def _digest(self, calibration: NetworkCalibration) -> str:

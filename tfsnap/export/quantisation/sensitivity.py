@@ -37,13 +37,13 @@ class SensitivityTable:
         self._known = dict(self._measurements(whole or content))
 
     def measured(
-        self, network: QuantisedNetwork, psnr_db: Callable[[set[str]], float], calibration: str
+        self, network: QuantisedNetwork, psnr_db: Callable[[str], float], calibration: str
     ) -> dict[str, float]:
         """Measures the layers that are not in the table yet.
 
         Args:
           network: the network.
-          psnr_db: measures it with a set of layers kept in float16.
+          psnr_db: measures it with a layer alone quantised.
           calibration: tells ranges and weights from others, which the table may hold as well.
 
         Returns:
@@ -53,7 +53,7 @@ class SensitivityTable:
         for layer, op in network.layers.items():
             key = network.name, layer, calibration
             if key not in self._known:
-                self._known[key] = psnr_db(set(network.layers) - {layer})
+                self._known[key] = psnr_db(layer)
                 self._append([network.name, layer, op.name, self._known[key], calibration])
             found[layer] = self._known[key]
         return found
