@@ -14,7 +14,13 @@ from tests.data.toy_packages import (
 )
 from tfsnap.data import fetch
 from tfsnap.data.captions import STYLES, TONES
-from tfsnap.data.catalogue import concepts, normalize, read_catalogue
+from tfsnap.data.catalogue import (
+    Drawing,
+    _by_shown_tone,
+    concepts,
+    normalize,
+    read_catalogue,
+)
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +97,19 @@ def test_a_tarball_without_its_file_is_named(toy_packages, tmp_path):
     write_tarball(empty, {"package/readme": b"nothing"})
     with pytest.raises(fetch.FetchError, match=r"empty\.tgz has no .*data\.json.*delete it"):
         read_catalogue({**toy_packages, fetch.EMOJIBASE: empty})
+
+
+@pytest.mark.parametrize(
+    ("named", "shown"),
+    [
+        ("1f44d-1f3fc", "1f44d-1f3fd"),
+        ("1f44d-1f3fd", "1f44d-1f3fc"),
+        ("1f44d-1f3ff", "1f44d-1f3ff"),
+        ("1f44d", "1f44d"),
+        ("1f469-1f3fc-200d-1f4bb", "1f469-1f3fc-200d-1f4bb"),  # The technologist.
+        ("1f6b5-1f3fb", "1f6b5-1f3ff"),  # Person mountain biking.
+        ("1f6b5-1f3fc-200d-2642", "1f6b5-1f3fd-200d-2642"),  # Man mountain biking.
+    ],
+)
+def test_pictures_of_fluent_3d_go_by_the_tone_that_they_show(named, shown):
+    assert list(_by_shown_tone({named: Drawing(bitmap=b"x")})) == [shown]

@@ -154,5 +154,9 @@ def test_real_emoji_look_as_their_captions_say(real_emoji):
         assert mean[i, 0] > mean[i, 1] + 40 and mean[i, 0] > mean[i, 2] + 40
         assert (examples.images[i, 0, 0] > 240).all()
     tones = np.array(examples.tones)
-    brightness = [mean[tones == tone].mean() for tone in TONES]
-    assert brightness == sorted(brightness, reverse=True)
+    styles = np.array(examples.styles)
+    for style in STYLES:
+        drawn = mean[styles == style]
+        _, *brightness = [drawn[tones[styles == style] == tone].mean() for tone in TONES]
+        # The hair of the lightest is black, and blond of the next.
+        assert brightness == sorted(brightness, reverse=True), style

@@ -56,8 +56,8 @@ def ordered(entries, backwards):
 
 def _drawings(colour, codes, backwards):
     bodies = {
-        f"name-of-{code}": {"body": f'<rect width="{_SIDE}" height="{height}" fill="{fill}"/>'}
-        for code, height, fill in _shapes(colour, codes)
+        f"name-of-{code}": {"body": f'<rect width="{width}" height="{height}" fill="{fill}"/>'}
+        for code, width, height, fill in _shapes(colour, codes)
     }
     # A name without a drawing, as aliases have none.
     chars = {**{code: f"name-of-{code}" for code in codes}, "1f600": "alias"}
@@ -70,9 +70,9 @@ def _drawings(colour, codes, backwards):
 
 def _bitmaps(colour, codes):
     members = {}
-    for code, height, fill in _shapes(colour, codes):
+    for code, width, height, fill in _shapes(colour, codes):
         image = Image.new("RGBA", (_SIDE, _SIDE))
-        image.paste(fill, (0, 0, _SIDE, height))
+        image.paste(fill, (0, 0, width, height))
         file = io.BytesIO()
         image.save(file, "WEBP", lossless=True)
         members[f"package/assets/{code}.webp"] = file.getvalue()
@@ -80,9 +80,10 @@ def _bitmaps(colour, codes):
 
 
 def _shapes(colour, codes):
-    """Rectangles whose height tells them apart."""
+    """Rectangles whose sides tell them apart."""
     for number, code in enumerate(codes):
-        yield code, 1 + number % _SIDE, "#000000" if code == HEART else colour
+        narrower, height = divmod(number, _SIDE)
+        yield code, _SIDE - narrower, 1 + height, "#000000" if code == HEART else colour
 
 
 def _labels():

@@ -8,6 +8,9 @@ The rule, applied in this order to every entry of the art packages:
 3. Keycaps and regional indicators are dropped: they show a letter or digit in a box.
 4. Of fluent 3d, what fluent flat lacks is dropped: mostly flags, in another vendor's drawing.
 5. Where a package spells one emoji twice, the fully qualified spelling (with U+FE0F) is used.
+6. Fluent 3d's pictures go by the tone that they show, which its package names wrongly:
+   medium-light and medium are exchanged, but for the three technologists, and all five of person
+   mountain biking are in the opposite order.
 
 With the pinned packages this leaves 13,742 pictures of 1,902 concepts: noto 3,670, twemoji 3,932,
 fluent flat 3,127, fluent 3d 3,013. A concept is an emoji without its skin tones.
@@ -39,6 +42,10 @@ GROUPS = (
 
 _SVG_PACKAGES = {"noto": fetch.NOTO, "twemoji": fetch.TWEMOJI, "fluent flat": fetch.FLUENT_FLAT}
 _KEYCAP = "20e3"
+_TECHNOLOGIST, _MOUNTAIN_BIKING = "1f4bb", "1f6b5"
+_SKINS = tuple(f"1f3f{digit}" for digit in "bcdef")  # From light to dark.
+_EXCHANGED = dict(zip(_SKINS, (_SKINS[i] for i in (0, 2, 1, 3, 4)), strict=True))
+_REVERSED = dict(zip(_SKINS, reversed(_SKINS), strict=True))
 _QUALIFIER = "fe0f"
 
 
@@ -104,7 +111,7 @@ def read_catalogue(tarballs: Mapping[fetch.Tarball, pathlib.Path]) -> list[Pictu
     drawings = {
         style: _read_svg_package(tarballs[package]) for style, package in _SVG_PACKAGES.items()
     }
-    bitmaps = _read_bitmaps(tarballs[fetch.FLUENT_3D])
+    bitmaps = _by_shown_tone(_read_bitmaps(tarballs[fetch.FLUENT_3D]))
     flat = drawings["fluent flat"]
     drawings["fluent 3d"] = {code: image for code, image in bitmaps.items() if code in flat}
     pictures = [
@@ -176,6 +183,20 @@ def _read_bitmaps(tarball: pathlib.Path) -> dict[str, Drawing]:
         normalize(pathlib.PurePath(name).stem): Drawing(bitmap=files[name])
         for name in _qualified_last(files)
     }
+
+
+def _by_shown_tone(drawings: Mapping[str, Drawing]) -> dict[str, Drawing]:
+    """Fluent 3d's pictures by the code points of what they show; see rule 6."""
+    return {_shown(code): drawing for code, drawing in drawings.items()}
+
+
+def _shown(code: str) -> str:
+    parts = code.split("-")
+    if _TECHNOLOGIST in parts:
+        return code
+    alone = parts[0] == _MOUNTAIN_BIKING and len(parts) == 2  # Man and woman are like others.
+    shown = _REVERSED if alone else _EXCHANGED
+    return "-".join(shown.get(part, part) for part in parts)
 
 
 def _qualified_last(names: Iterable[str]) -> list[str]:

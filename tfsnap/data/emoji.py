@@ -60,7 +60,7 @@ class Emoji(tfds.core.GeneratorBasedBuilder):
       >>> dataset = builder.as_dataset(split="train")
     """
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     BUILDER_CONFIGS = [EmojiConfig(resolution=side) for side in (64, 32, 128, 256)]  # noqa: RUF012
 
     def __init__(

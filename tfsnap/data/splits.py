@@ -6,7 +6,7 @@
   tones, none of them in validation. Of every such combination train has the concept and tone in
   another style, the concept and style in another tone, and the tone and style on another concept.
   A model that puts them together has composed; it cannot have remembered.
-- `train`: the rest.
+- `train`: the rest, and what is drawn exactly as a picture of train: some concepts share one.
 """
 
 import collections
@@ -38,7 +38,8 @@ def assign_splits(pictures: Sequence[Picture]) -> dict[str, str]:
     }
     for key in _holdout_keys(pictures, splits):
         splits[key] = "holdout"
-    return splits
+    seen = {picture.drawing for picture in pictures if splits[picture.key] == "train"}
+    return {p.key: "train" if p.drawing in seen else splits[p.key] for p in pictures}
 
 
 def _validation_pairs(pictures: Iterable[Picture]) -> set[tuple[str, str]]:
