@@ -18,7 +18,9 @@ from tests.weights.references import (
 from tfsnap.weights import convert
 from tfsnap.weights.component import CONFIGS, NETWORKS, Component
 from tfsnap.weights.diffusers_config import unet_from_json
+from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.names.unet import unet_rows
+from tfsnap.weights.open_clip import text_names
 from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 
 
@@ -149,6 +151,23 @@ def test_a_single_file_gives_the_networks_that_diffusers_has(case, ending, tmp_p
     assert text.config == expected[2].config
     assert unet.about["prediction"] == ("v" if second else "epsilon")
     assert text.about["pad_token"] == (0 if second else 49407)
+
+
+@pytest.mark.parametrize("gone", [("text_projection", "logit_scale", "resblocks.2."), ()])
+def test_the_second_text_encoder_keeps_every_block_that_is_read(gone, tmp_path):
+    """Files that diffusers' and other scripts made from a folder lack the block that is not."""
+    modules = originals(second=True)
+    state = single_file(modules, second=True)
+    kept = {key: t for key, t in state.items() if not any(part in key for part in gone)}
+    save_file(kept, tmp_path / "m.safetensors")
+    (text,) = convert.read(tmp_path / "m.safetensors", convert.LDM, ["text_encoder"])
+    assert text.config.layers == modules["text_encoder"].config.num_hidden_layers == 2
+
+
+def test_a_tower_without_its_projection_still_ends_with_the_block_that_is_not_read():
+    tensor = LazyTensor((4,), np.dtype("float32"), lambda: np.zeros(4, np.float32))
+    blocks = {f"model.transformer.resblocks.{i}.ln_1.weight": tensor for i in range(24)}
+    assert len(text_names(blocks)) == 23
 
 
 def test_the_prediction_can_be_said(case, tmp_path):

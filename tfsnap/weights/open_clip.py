@@ -41,6 +41,7 @@ _BLOCK_NAMES = {
 _PROJECTIONS = {"text_projection": "text_projection", "visual.proj": "visual_projection"}
 _NO_WEIGHTS = {"attn_mask", "input_resolution", "context_length", "vocab_size"}
 _CONTRASTIVE = {"text_projection", "logit_scale"}  # What a text encoder alone has no use for.
+_UNREAD_BLOCK = 23  # Of OpenCLIP's 24: Stable Diffusion 2 reads the one before it.
 _BLOCK = re.compile(r"transformer\.resblocks\.(\d+)\.(.+)")
 
 
@@ -64,14 +65,18 @@ def clip_names(tensors: Tensors) -> dict[str, LazyTensor]:
 def text_names(tensors: Tensors) -> dict[str, LazyTensor]:
     """Renames the text encoder of Stable Diffusion 2.
 
-    The last block is left out: Stable Diffusion 2 reads the layer before it.
+    The last block of a whole tower is left out: Stable Diffusion 2 reads the layer before it. A
+    file that was made from diffusers' folder has neither that block nor the projection behind it.
     """
     inner = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
     blocks = [int(found[1]) for found in map(_BLOCK.fullmatch, inner) if found]
-    last = f"transformer.resblocks.{max(blocks, default=0)}."
+    last = max(blocks, default=0)
+    whole = last == _UNREAD_BLOCK or "text_projection" in inner
+    unread = f"transformer.resblocks.{last}." if whole else None
     named: dict[str, LazyTensor] = {}
     for name, tensor in inner.items():
-        if name not in _NO_WEIGHTS | _CONTRASTIVE and not name.startswith(last):
+        left_out = unread is not None and name.startswith(unread)
+        if name not in _NO_WEIGHTS | _CONTRASTIVE and not left_out:
             named |= _renamed(name, tensor, PREFIX, _TEXT_NAMES)
     return named
 
