@@ -60,3 +60,14 @@ def test_a_cell_is_repainted_if_any_of_its_pixels_is():
     cells = from_mask(Image.fromarray(mask), height=8, width=12, latent=(2, 3))
     assert cells.dtype == np.float32
     np.testing.assert_array_equal(cells[0, :, :, 0], [[0, 0, 0], [1, 0, 0]])
+
+
+def test_a_mask_of_16_bits_is_scaled_and_of_more_refused():
+    mask = np.zeros([8, 12], np.uint16)
+    mask[5, 3], mask[0, 0], mask[0, 11] = 33000, 32000, 255
+    for kind in (np.uint16, np.int32):  # How Pillow reads PNGs of 16 bits, by version.
+        deep = Image.fromarray(mask.astype(kind))
+        cells = from_mask(deep, height=8, width=12, latent=(2, 3))
+        np.testing.assert_array_equal(cells[0, :, :, 0], [[0, 0, 0], [1, 0, 0]])
+    with pytest.raises(RequestError, match="The mask has more than 16 bits a channel"):
+        from_mask(Image.new("F", (12, 8), 1.0), height=8, width=12, latent=(2, 3))

@@ -31,10 +31,7 @@ def from_picture(picture: Image.Image, *, height: int, width: int) -> np.ndarray
     Raises:
       RequestError: the picture has more than 16 bits a channel.
     """
-    try:
-        picture = upright_rgb(picture)
-    except DepthError as error:
-        raise RequestError(f"The image has {error}: save it with 8 or 16") from error
+    picture = _upright_rgb(picture, "image")
     picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
     return np.asarray(picture, np.float32)[None] / np.float32(127.5) - np.float32(1.0)
 
@@ -50,9 +47,22 @@ def from_mask(mask: Image.Image, *, height: int, width: int, latent: tuple[int, 
 
     Returns:
       float32 [1, h, w, 1]: 1 in every cell of which a pixel is to be repainted, else 0.
+
+    Raises:
+      RequestError: the mask has more than 16 bits a channel.
     """
-    mask = ImageOps.exif_transpose(mask).convert("L")
+    if mask.mode[0] in "IF":  # More than 8 bits, of which Pillow's own conversion takes the wrong.
+        mask = _upright_rgb(mask, "mask").convert("L")
+    else:
+        mask = ImageOps.exif_transpose(mask).convert("L")
     levels = ImageOps.fit(mask, (width, height), Image.Resampling.NEAREST)
     rows, columns = latent
     cells = np.asarray(levels).reshape(rows, height // rows, columns, width // columns)
     return (cells.max(axis=(1, 3)) >= 128).astype(np.float32)[None, :, :, None]
+
+
+def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
+    try:
+        return upright_rgb(picture)
+    except DepthError as error:
+        raise RequestError(f"The {name} has {error}: save it with 8 or 16") from error
