@@ -135,6 +135,16 @@ def test_what_is_no_bundle_is_not_replaced(tmp_path, name):
         require_replaceable(path)
 
 
+@pytest.mark.parametrize("place", [0, 6])
+def test_a_damaged_archive_is_not_replaced(packed, tmp_path, place):
+    content = bytearray(packed.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + place] = 99
+    path = tmp_path / "x.tfsnap"
+    path.write_bytes(content)
+    with pytest.raises(FileExistsError, match="is no bundle in one file; choose another"):
+        require_replaceable(path)
+
+
 def test_the_program_packs_and_unpacks(tiny_bundle, packed, tmp_path):
     there = run([TOOL, f"--bundle={tiny_bundle}", f"--output={tmp_path}/x.tfsnap"])
     assert there.returncode == 0, there.stderr

@@ -86,6 +86,17 @@ def test_a_zip_with_a_damaged_member(tiny_bundle, tiny_zip):
     assert "text_encoder.tflite" in complaint(tiny_zip)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [(6, 96, "zip file version 9.6"), (8, 0x20, "patched data"), (46, 0, "cannot be opened")],
+)
+def test_a_zip_with_a_damaged_directory(tiny_zip, place, value, message):
+    content = bytearray(tiny_zip.read_bytes())
+    content[content.index(b"PK\x01\x02") + place] = value
+    tiny_zip.write_bytes(content)
+    assert message in complaint(tiny_zip)
+
+
 def test_a_compressed_zip(tiny_bundle, tmp_path):
     path = zipped(tiny_bundle, tmp_path / "x.zip", compression=zipfile.ZIP_DEFLATED)
     assert "is compressed: zip the bundle with stored members (zip -0 -r)" in complaint(path)
@@ -117,6 +128,28 @@ def test_a_manifest_that_is_no_json(copied):
 def test_a_manifest_that_is_no_text(copied):
     (copied / "manifest.json").write_bytes(b"\xff\xfe\x00")
     assert f"{copied / 'manifest.json'}: " in complaint(copied)
+
+
+def test_a_manifest_that_is_nested_without_end(copied):
+    (copied / "manifest.json").write_text("[" * 100_000 + "]" * 100_000)
+    assert f"{copied / 'manifest.json'}: " in complaint(copied)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("pad_token", 49408, "pad_token is 49408; it must be from 0 to 49407"),
+        ("vocab_size", 0, "vocab_size is 0; it must be from 514 to 49408"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be(edit, field, value, message):
+    def change(manifest):
+        manifest["format_version"] = 3
+        manifest["tokenizer"][field] = value
+
+    bundle = Bundle.open(edit(change))
+    with pytest.raises(BundleError, match=f"tokenizer: {message}: export the bundle again"):
+        bundle.tokenizer()
 
 
 def test_a_bundle_of_a_later_version(edit):

@@ -5,14 +5,13 @@ import json
 import os
 import pathlib
 import tempfile
-import zipfile
 
-from tfsnap.runtime.errors import BundleError, RequestError
+from tfsnap.runtime.errors import BundleError, RequestError, one_line
 from tfsnap.runtime.interpreter import SIGNATURE
 from tfsnap.runtime.lending import lend
 from tfsnap.runtime.manifest import MANIFEST, Component, Manifest
 from tfsnap.runtime.sizes import is_sized
-from tfsnap.runtime.storage import Storage, open_storage, sha256
+from tfsnap.runtime.storage import ZIP_ERRORS, Storage, open_storage, sha256
 from tfsnap.tokenizer import VOCAB_SIZE, Tokenizer
 
 
@@ -63,9 +62,9 @@ class Bundle:
             _verify(path, manifest, storage)
         except BundleError:
             raise
-        except (OSError, zipfile.BadZipFile) as error:
+        except (OSError, *ZIP_ERRORS) as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # Of JSON that is nested too deeply.
             raise BundleError(f"{path / MANIFEST}: {error}") from error
         return cls(path, manifest, storage)
 
@@ -128,17 +127,26 @@ class Bundle:
             return opened.read()
 
     def tokenizer(self) -> Tokenizer:
-        """Builds the tokenizer of the text encoder."""
+        """Builds the tokenizer of the text encoder.
+
+        Raises:
+          BundleError: the manifest describes one that cannot be.
+        """
         about = self.manifest.tokenizer
         with tempfile.TemporaryDirectory(prefix="tfsnap-") as folder:
             merges = pathlib.Path(folder, "merges.txt.gz")  # A zip has no path to give.
             merges.write_bytes(self.read(about.file))
-            return Tokenizer(
-                merges,
-                context_length=about.context_length,
-                pad_token=about.pad_token,
-                vocab_size=about.vocab_size or VOCAB_SIZE,
-            )
+            try:
+                return Tokenizer(
+                    merges,
+                    context_length=about.context_length,
+                    pad_token=about.pad_token,
+                    vocab_size=VOCAB_SIZE if about.vocab_size is None else about.vocab_size,
+                )
+            except ValueError as error:
+                raise BundleError(
+                    f"{self.path}: tokenizer: {one_line(error)}: export the bundle again"
+                ) from error
 
 
 def _verify(path: pathlib.Path, manifest: Manifest, storage: Storage) -> None:

@@ -9,6 +9,7 @@ import zipfile
 from tfsnap.runtime.archive import SUFFIX, is_archive_name, write_archive
 from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.manifest import MANIFEST
+from tfsnap.runtime.storage import ZIP_ERRORS
 
 
 def target_of(output: pathlib.Path) -> pathlib.Path:
@@ -63,8 +64,11 @@ def require_replaceable(output: pathlib.Path) -> None:
 def _is_archive(path: pathlib.Path) -> bool:
     if not path.is_file() or not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return MANIFEST in archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return MANIFEST in archive.namelist()
+    except (ValueError, *ZIP_ERRORS):  # Damaged: nothing says that it was a bundle.
+        return False
 
 
 def publish(folder: pathlib.Path, output: pathlib.Path) -> None:

@@ -10,6 +10,8 @@ from tfsnap.runtime.errors import BundleError
 from tfsnap.runtime.manifest import MANIFEST, require_safe_name
 
 _ENCRYPTED = 0x1  # Bit of a zip member's flags.
+# What `zipfile` says of damage, which can also look like a newer kind of zip.
+ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, IndexError)
 
 
 class Storage(Protocol):
@@ -93,7 +95,7 @@ def open_storage(path: str | os.PathLike) -> Storage:
         raise BundleError(f"{path} is no tfsnap bundle: it is neither a folder nor a zip file")
     try:
         archive = Archive(path)
-    except (ValueError, zipfile.BadZipFile) as error:
+    except (ValueError, *ZIP_ERRORS) as error:
         raise BundleError(f"{path} cannot be opened: {error}") from error
     if MANIFEST not in archive.names():
         raise BundleError(f"{path} is no tfsnap bundle: it has no {MANIFEST} at its top")
