@@ -103,6 +103,11 @@ def test_progress_is_shown_on_a_terminal(tiny_bundle, tmp_path):
         (["--prompt=a", "--guidance=99"], "guidance is 99.0; it must be between 0 and 50"),
         (["--prompt=a", "--seed=-1"], "seed is -1"),
         (["--prompt=a", "--threads=0"], "threads is 0"),
+        (["--prompt=a", f"--threads={2**32}"], "threads is 4294967296; it must be at most 1024"),
+        (
+            ["--prompt=a", f"--weight_cache={ROOT}/README.md"],
+            f"The weight cache {ROOT}/README.md cannot be made: File exists: name a folder",
+        ),
         (["--prompt=a", "--interpreter=x"], "The interpreter is 'x'"),
         (["--prompt=a", "--sampler=x"], "sampler is 'x'; it must be one of ddim, dpmpp_2m"),
         (

@@ -160,6 +160,7 @@ def load_component(
 
     Raises:
       BundleError: the interpreter refuses a file, or its tensors are not as the manifest says.
+      RequestError: `threads` is out of range, or `weight_cache` cannot be a folder.
     """
     about = bundle.component(name)
     where = f"{name} ({bundle.path / about.files[0].file})"
@@ -226,7 +227,12 @@ def _caches(
     bundle: Bundle, name: str, folder: pathlib.Path, interpreter: str | None
 ) -> dict[str, pathlib.Path]:
     """Where the arranged weights of a component's files are kept, by file."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"The weight cache {folder} cannot be made: {error.strerror}: name a folder"
+        ) from error
     # All that they depend on: XNNPACK takes any file for those of any network.
     rest = f"{bundle.signature_of(name)}-{find_backend(interpreter).version}.xnnpack"
     return {

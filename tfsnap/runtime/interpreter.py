@@ -21,6 +21,7 @@ from tfsnap.runtime.manifest import TensorSpec
 BACKENDS = ("ai_edge_litert", "tflite_runtime")  # In the order in which they are tried.
 VARIABLE = "TFSNAP_INTERPRETER"
 SIGNATURE = "serving_default"
+_MOST_THREADS = 1024  # More than cores; what no C integer holds fails in the packages with a page.
 
 
 class Backend(NamedTuple):
@@ -210,3 +211,5 @@ def require_threads(threads: int) -> None:
     """Raises a RequestError if a network cannot have that many threads."""
     if not isinstance(threads, int) or threads < 1:
         raise RequestError(f"threads is {threads!r}; it must be an integer of at least 1")
+    if threads > _MOST_THREADS:
+        raise RequestError(f"threads is {threads}; it must be at most {_MOST_THREADS}")
