@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tfsnap.runtime import RequestError
-from tfsnap.runtime.output import require_writable, write, write_picture
+from tfsnap.runtime.output import read_picture, require_writable, write, write_picture
 
 
 def test_a_full_disk_leaves_the_earlier_file(tmp_path, monkeypatch):
@@ -41,3 +41,16 @@ def test_the_name_chooses_the_format(tmp_path, suffix):
     path = tmp_path / f"x.{suffix}"
     write_picture(path, Image.new("RGB", (8, 8), "red"))
     assert Image.open(path).format == {"JPG": "JPEG"}.get(suffix, suffix.upper())
+
+
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, SyntaxError, EOFError])
+def test_a_damaged_picture_is_one_line(tmp_path, monkeypatch, error):
+    """Which of these it is depends on the format and on where the damage is."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+
+    def fail(self):
+        raise error("Failed to decode image:\nMissing or empty image item")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(RequestError, match=r"x\.png: Failed to decode image:; Missing or empty"):
+        read_picture(tmp_path / "x.png")

@@ -6,7 +6,7 @@ import pathlib
 
 from PIL import Image
 
-from tfsnap.runtime.errors import RequestError
+from tfsnap.runtime.errors import RequestError, one_line
 
 
 def read_picture(path: str | os.PathLike) -> Image.Image:
@@ -19,8 +19,8 @@ def read_picture(path: str | os.PathLike) -> Image.Image:
         with Image.open(path) as picture:
             picture.load()
             return picture
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except Exception as error:  # Pillow's readers fail in any way on what is damaged.
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise RequestError(f"Cannot read the picture {path}: {reason}") from error
 
 
