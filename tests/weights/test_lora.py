@@ -171,7 +171,28 @@ def test_a_product_that_is_no_number_is_refused(components, tmp_path, values, sc
     assert f"{name}{message}" in str(error.value)
 
 
-@pytest.mark.parametrize("damaged", ["{", "[1]", "null"])
+def test_a_sum_that_half_precision_cannot_hold_is_refused(pipeline_folder, modules, tmp_path):
+    convert.write(
+        convert.read(pipeline_folder, convert.DIFFUSERS, ["unet"]),
+        tmp_path / "half",
+        convert.TFSNAP,
+        dtype="float16",
+    )
+    halves = convert.read(tmp_path / "half", convert.TFSNAP, ["unet"])
+    save_file(
+        kohya(QUERY, *factors(weights_of(modules)[f"{QUERY}.weight"])), tmp_path / "l.safetensors"
+    )
+    merged = merge_lora(halves, tmp_path / "l.safetensors", 1e6)
+    message = rf"{QUERY}.weight reaches .*, more than float16 can hold; use a smaller scale"
+    with pytest.raises(WeightMismatchError, match=message):
+        convert.write(merged, tmp_path / "out", convert.TFSNAP)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["{", "[1]", "null", '{"unet.lora_alpha": "8"}', '{"unet.alpha_pattern": [1]}'],
+)
 def test_a_damaged_description_is_named(components, modules, tmp_path, damaged):
     state = kohya(QUERY, *factors(weights_of(modules)[f"{QUERY}.weight"]))
     save_file(state, tmp_path / "lora.safetensors", {"lora_adapter_metadata": damaged})

@@ -62,10 +62,21 @@ class LazyTensor:
             target = np.dtype(np.float32)
         if target == self.dtype:
             return self
-        return LazyTensor(self.shape, target, lambda: _narrowed(self.read(), target, name, instead))
+        return LazyTensor(self.shape, target, lambda: narrowed(self.read(), target, name, instead))
 
 
-def _narrowed(array: np.ndarray, dtype: np.dtype, name: str, instead: str) -> np.ndarray:
+def narrowed(array: np.ndarray, dtype: np.dtype, name: str, instead: str) -> np.ndarray:
+    """Returns an array in another type.
+
+    Args:
+      array: finite numbers, or not.
+      dtype: the type.
+      name: of the tensor, for the message.
+      instead: what to use where the type cannot hold its numbers.
+
+    Raises:
+      WeightMismatchError: it cannot.
+    """
     with np.errstate(over="ignore"):
         result = array.astype(dtype)
     if np.isfinite(array).all() and not np.isfinite(result).all():

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tfsnap.weights.component import TEXT_ENCODER, UNET, Component, Report
-from tfsnap.weights.lazy import LazyTensor, open_safetensors
+from tfsnap.weights.lazy import LazyTensor, narrowed, open_safetensors
 from tfsnap.weights.names.table import Row
 from tfsnap.weights.names.text_encoder import PREFIX
 from tfsnap.weights.tensors import WeightFileError
@@ -70,12 +70,16 @@ class Change:
         return f"{list(self.up.shape)} x {list(self.down.shape)} for {list(row.torch_shape)}"
 
     def add_to(self, weight: np.ndarray, row: Row) -> np.ndarray:
-        """Returns the changed weight, in the layout and type of `weight`."""
+        """Returns the changed weight, in the layout and type of `weight`.
+
+        Raises:
+          WeightMismatchError: that type cannot hold it.
+        """
         down = self.down.read().astype(np.float32)
         up = self.up.read().astype(np.float32).reshape(self.up.shape[:2])
         product = (up @ down.reshape(down.shape[0], -1)).reshape(self.shape)
         changed = weight.astype(np.float32) + self.scale * row.from_torch(product)
-        return changed.astype(weight.dtype)
+        return narrowed(changed, weight.dtype, row.diffusers, "a smaller scale of the LoRA")
 
 
 def merge_lora(
@@ -213,8 +217,16 @@ def _peft_configs(
     networks: dict[str, dict[str, Any]] = {}
     for key, value in fields.items():
         network, _, field = key.partition(".")
+        alphas = {"lora_alpha": (value,), "alpha_pattern": _values(value)}.get(field, ())
+        if not all(isinstance(alpha, int | float) for alpha in alphas):
+            raise WeightFileError(f"{path}: its {_ADAPTERS} is damaged ({key} is {value!r})")
         networks.setdefault(network, {})[field] = value
     return networks
+
+
+def _values(pattern: Any) -> tuple[Any, ...]:
+    """The alphas of a pattern; where it is none, something that is no number."""
+    return tuple(pattern.values()) if isinstance(pattern, dict) else (pattern or 0,)
 
 
 def _peft_alpha(configs: Mapping[str, dict[str, Any]], name: str, rank: int) -> float:
