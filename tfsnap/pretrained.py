@@ -17,6 +17,7 @@ from tfsnap.runtime.pipeline import Pipeline
 from tfsnap.runtime.settings import Sampler
 from tfsnap.training.jobs.runs import is_run, load_finished
 from tfsnap.weights.archive import Opened, Trained, load_trained, open_trained
+from tfsnap.weights.component import read_config
 from tfsnap.weights.diffusers_config import sampling_from_json
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
@@ -135,7 +136,7 @@ def _assemble(
         text_encoder=text_encoder,
         unet=unet,
         autoencoder=autoencoder,
-        schedule=NoiseSchedule(ScheduleConfig.from_dict(unet_about.get("schedule", {}))),
+        schedule=NoiseSchedule(read_config(folder, ScheduleConfig, unet_about.get("schedule", {}))),
         prediction=unet_about.get("prediction", "epsilon"),
         resolution=(height, width),
         pad_token=text_about.get("pad_token", 0),

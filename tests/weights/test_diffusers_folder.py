@@ -220,6 +220,14 @@ def test_truncated_files_and_unknown_layers_are_named(modules, tmp_path):
         convert.read(folder, convert.DIFFUSERS, ["unet"])
     assert "transformer_layers_per_block is 2, only 1 can be built" in str(error.value)
     assert "norm_eps is 0.001, only 1e-05 can be built" in str(error.value)
+    config.write_text(json.dumps({**values, "attention_head_dim": [0, 0]}))
+    with pytest.raises(WeightMismatchError, match="unet/config.json: ZeroDivisionError"):
+        convert.read(folder, convert.DIFFUSERS, ["unet"])
+    config.write_text(json.dumps(values))
+    for where in ([], None, {"a": 5}, {"a": ["b"]}):
+        (folder / "unet" / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": where}))
+        with pytest.raises(WeightFileError, match=r"index\.json: its weight_map is damaged"):
+            convert.read(folder, convert.DIFFUSERS, ["unet"])
     with pytest.raises(WeightFileError, match="vae/config.json: cannot be read"):
         convert.read(folder, convert.DIFFUSERS, ["autoencoder"])
 

@@ -191,6 +191,13 @@ def test_what_is_missing_or_strange_is_named(folder, tmp_path):
     damaged.write_bytes((folder / "decoder.h5").read_bytes()[:5000])
     with pytest.raises(WeightFileError, match="truncated"):
         convert.read(damaged, convert.KERAS_CV)
+    with h5py.File(damaged, "w") as file:
+        file.attrs["layer_names"] = [b"one"]
+    content = bytearray(damaged.read_bytes())
+    content[content.index(b"layer_names") + 18] |= 0x0F  # The encoding of its strings.
+    damaged.write_bytes(content)
+    with pytest.raises(WeightFileError, match="truncated, or no HDF5 file"):
+        convert.read(damaged, convert.KERAS_CV)
     with h5py.File(tmp_path / "v3.h5", "w") as file:
         file.create_group("layers")
     with pytest.raises(WeightFileError, match="does not list its layers"):

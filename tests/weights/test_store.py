@@ -2,13 +2,15 @@ import errno
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 import tf_keras as keras
 
 from tests.full_disk import full_disk
 from tfsnap.config import AutoencoderConfig
 from tfsnap.models.autoencoder import build_autoencoder
-from tfsnap.weights.archive import describe, load_trained
+from tfsnap.weights.archive import describe, load_trained, open_trained
+from tfsnap.weights.convert import read_tfsnap
 from tfsnap.weights.store import (
     WeightFileError,
     WeightMismatchError,
@@ -133,3 +135,28 @@ def test_a_weight_file_builds_its_network(tmp_path):
     np.testing.assert_array_equal(loaded.model(image), model(image))
     with pytest.raises(WeightFileError, match="holds autoencoder; expected unet"):
         load_trained(path, "unet")
+
+
+@pytest.mark.parametrize("change", [{"novel": 1}, {"groups": 0}, {"channels": 5}, None])
+def test_a_description_that_makes_no_network_is_named(tmp_path, change):
+    """Of a newer version, or damaged; to build the network and to convert it."""
+    path = tmp_path / "w.safetensors"
+    model = build_autoencoder(AutoencoderConfig(channels=(4, 8), groups=2, resnets=1))
+    about = describe(model)
+    about["config"] = change and {**about["config"], **change}
+    save_weights(path, model.variables, metadata=about)
+    for read in (
+        lambda: load_trained(path, "autoencoder"),
+        lambda: open_trained(path, "autoencoder"),
+        lambda: read_tfsnap(path, ["autoencoder"]),
+    ):
+        with pytest.raises(WeightFileError, match=r"w\.safetensors: its description is damaged"):
+            read()
+
+
+def test_a_description_that_is_no_json_is_named(tmp_path):
+    path = tmp_path / "w.safetensors"
+    safetensors.numpy.save_file({"a": np.zeros(1)}, path, {"network": "{"})
+    for read in (load_trained, open_trained):
+        with pytest.raises(WeightFileError, match=r"w\.safetensors: its description is damaged"):
+            read(path, "autoencoder")

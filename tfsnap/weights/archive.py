@@ -1,6 +1,5 @@
 """Weight files that describe their network, so that one path is enough to build it again."""
 
-import json
 import os
 from typing import Any, NamedTuple
 
@@ -11,8 +10,10 @@ from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_clip, build_text_encoder
 from tfsnap.models.unet import build_unet
 from tfsnap.models.weightless import build_weightless
+from tfsnap.weights.component import read_config
 from tfsnap.weights.lazy import LazyTensor, open_safetensors
 from tfsnap.weights.store import WeightFileError, assign, load_tensors, require_fit
+from tfsnap.weights.tensors import parsed
 
 _BUILDERS = {
     "autoencoder": (AutoencoderConfig, build_autoencoder),
@@ -74,7 +75,7 @@ def load_trained(path: str | os.PathLike, *networks: str) -> Trained:
 def open_trained(path: str | os.PathLike, *networks: str) -> Opened:
     """As `load_trained`, without reading a weight."""
     values, header = open_safetensors(path)
-    about = {key: json.loads(value) for key, value in header.items()}
+    about = parsed(path, header)
     model = build_weightless(lambda: _build(path, about, networks))
     require_fit(values, model.variables, source=str(path))
     return Opened(model, about, values)
@@ -91,4 +92,4 @@ def _build(
             f"{' or '.join(networks)}"
         )
     config_type, build = _BUILDERS[found]
-    return build(config_type.from_dict(about.pop("config")))
+    return build(read_config(path, config_type, about.pop("config", None)))

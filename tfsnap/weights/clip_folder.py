@@ -69,7 +69,7 @@ def _component(
     report, found = Report(), None
     try:
         found = config()
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         report.add(file, getattr(error, "lines", [repr(error)]))
     report.check(path)
     weights = {name: tensor for name, tensor in tensors().items() if name not in _BUFFERS}

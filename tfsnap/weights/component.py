@@ -4,13 +4,15 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, Config, UNetConfig
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.names import autoencoder, clip, text_encoder, unet
 from tfsnap.weights.names.table import Row, match
-from tfsnap.weights.tensors import WeightMismatchError
+from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
+
+C = TypeVar("C", bound=Config)
 
 UNET, AUTOENCODER, TEXT_ENCODER = NETWORKS = ("unet", "autoencoder", "text_encoder")
 CLIP = "clip"  # Both towers, which score pictures; no part of a Stable Diffusion.
@@ -59,6 +61,26 @@ class Component:
         """The description that `tfsnap.weights.archive.load_trained` reads, as header strings."""
         values = {"network": self.network, "config": self.config.to_dict(), **self.about}
         return {key: json.dumps(value) for key, value in values.items()}
+
+
+def read_config(source: object, kind: type[C], values: Any) -> C:
+    """Builds a config from a file's description.
+
+    Args:
+      source: the file, for the message.
+      kind: the config's type.
+      values: JSON.
+
+    Raises:
+      WeightFileError: the values make none.
+    """
+    try:
+        return kind.from_dict(values)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise WeightFileError(
+            f"{source}: its description is damaged, or a newer tfsnap's: no {kind.__name__} can be "
+            f"made of it ({error})"
+        ) from error
 
 
 class Report:

@@ -1,7 +1,6 @@
 """Weights from any layout that is known to any that can be written, a tensor at a time."""
 
 import contextlib
-import json
 import os
 import pathlib
 import shutil
@@ -21,7 +20,7 @@ from tfsnap.weights.diffusers_folder import FOLDERS, read_diffusers, write_diffu
 from tfsnap.weights.from_keras_cv import read_keras_cv
 from tfsnap.weights.lazy import LazyTensor, open_safetensors, write_safetensors
 from tfsnap.weights.single_file import read_single_file
-from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
+from tfsnap.weights.tensors import WeightFileError, WeightMismatchError, parsed
 
 DIFFUSERS, LDM, KERAS_CV, TFSNAP, TRANSFORMERS, OPEN_CLIP = FORMATS = (
     "diffusers",
@@ -154,13 +153,14 @@ def read_tfsnap(path: pathlib.Path, networks: Sequence[str]) -> list[Component]:
         about = _description(file, metadata)
         holds, config = about.pop("network"), about.pop("config")
         if holds == "clip" and network == parts.TEXT_ENCODER:
-            holds, config = network, config["text"]
+            holds = network
+            config = config.get("text") if isinstance(config, dict) else None
             tensors = {key: t for key, t in tensors.items() if key.startswith("text.")}
         if holds != network:
             raise WeightFileError(
                 f"{file} holds {holds}; {network} is asked for (--component chooses)"
             )
-        built = parts.CONFIGS[network].from_dict(config)
+        built = parts.read_config(file, parts.CONFIGS[network], config)
         components.append(
             report.component(
                 network, built, tensors, name=lambda row: row.address, torch=False, about=about
@@ -171,10 +171,7 @@ def read_tfsnap(path: pathlib.Path, networks: Sequence[str]) -> list[Component]:
 
 
 def _description(file: pathlib.Path, metadata: dict[str, str]) -> dict:
-    try:
-        about = {key: json.loads(value) for key, value in metadata.items()}
-    except ValueError as error:
-        raise WeightFileError(f"{file}: its description is damaged ({error})") from error
+    about = parsed(file, metadata)
     if not {"network", "config"} <= about.keys():
         raise WeightFileError(f"{file} does not describe its network; was it written by tfsnap?")
     return about

@@ -69,7 +69,7 @@ def read_diffusers(path: pathlib.Path, networks: Sequence[str]) -> list[Componen
         try:
             config = _READERS[network](values)
             about = _about(network, path, values)
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             report.add(f"{FOLDERS[network]}/config.json", getattr(error, "lines", [repr(error)]))
             continue
         found = _modern(network, open_weights(folder, _STEMS[network], _TORCH_STEMS[network]))
@@ -127,7 +127,9 @@ def open_weights(folder: pathlib.Path, stem: str, torch_stem: str) -> dict[str, 
 
 def _sharded(index: pathlib.Path) -> dict[str, LazyTensor]:
     tensors: dict[str, LazyTensor] = {}
-    where = read_json(index).get("weight_map", {})
+    where = read_json(index).get("weight_map")
+    if not isinstance(where, dict) or not all(isinstance(name, str) for name in where.values()):
+        raise WeightFileError(f"{index}: its weight_map is damaged; fetch it again")
     for name in sorted(set(where.values())):
         if pathlib.PurePath(name).name != name:
             raise WeightFileError(f"{index}: {name!r} lies outside of the folder")

@@ -129,7 +129,7 @@ def layers_of_file(path: pathlib.Path) -> list[KerasLayer]:
                 )
             names = [_text(name) for name in file.attrs["layer_names"]]
             layers = [(name, list(_datasets(path, file[name]))) for name in names]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError) as error:  # h5py has no error of its own.
         raise WeightFileError(f"{path}: truncated, or no HDF5 file ({error})") from error
     return [
         KerasLayer(name, [tensor for _, tensor in found], [kind for kind, _ in found])

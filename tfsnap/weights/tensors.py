@@ -83,6 +83,22 @@ def _as_os_error(error: safetensors.SafetensorError, path: pathlib.Path) -> Exce
     return OSError(code, os.strerror(code), str(path))
 
 
+def parsed(path: str | os.PathLike, header: Mapping[str, str]) -> dict[str, object]:
+    """Returns the JSON values of a header.
+
+    Args:
+      path: of the file, for the message.
+      header: its metadata.
+
+    Raises:
+      WeightFileError: one is not JSON.
+    """
+    try:
+        return {key: json.loads(value) for key, value in header.items()}
+    except (RecursionError, TypeError, ValueError) as error:
+        raise WeightFileError(f"{path}: its description is damaged ({error})") from error
+
+
 def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, object]]:
     """Reads a safetensors file written by `save_tensors`.
 
@@ -97,7 +113,7 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[s
         raise WeightFileError(f"{path}: no such weight file")
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            metadata = parsed(path, file.metadata() or {})
             return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
     except safetensors.SafetensorError as error:
         size = path.stat().st_size
