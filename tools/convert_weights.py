@@ -20,9 +20,10 @@ from absl import app, flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.data.fetch import FetchError, fetch_merges
-from tfsnap.tokenizer import read_vocabulary
+from tfsnap.tokenizer import LEAST_VOCAB_SIZE, VOCAB_SIZE, read_vocabulary
 from tfsnap.weights import convert
-from tfsnap.weights.component import AUTOENCODER, CLIP, TEXT_ENCODER, UNET
+from tfsnap.weights.clip_vocabulary import Vocabulary
+from tfsnap.weights.component import AUTOENCODER, CLIP, TEXT_ENCODER, UNET, Component
 from tfsnap.weights.lora import merge_lora
 from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 
@@ -71,9 +72,16 @@ def _convert() -> list[str]:
         _OUTPUT.value,
         _OUTPUT_FORMAT.value,
         dtype=_DTYPE.value,
-        vocabulary=read_vocabulary(fetch_merges()) if wants_tokenizer else None,
+        vocabulary=_vocabulary(components) if wants_tokenizer else None,
     )
     return [f"{part.network:12}  {part.parameters:13,} parameters" for part in components]
+
+
+def _vocabulary(components: list[Component]) -> Vocabulary:
+    """CLIP's, or the part of it that a text encoder with a smaller one has."""
+    (size,) = (part.config.vocab_size for part in components if part.network == TEXT_ENCODER)
+    known = LEAST_VOCAB_SIZE <= size <= VOCAB_SIZE  # Others were made for other tokenizers.
+    return read_vocabulary(fetch_merges(), size if known else VOCAB_SIZE)
 
 
 def main(argv: list[str]) -> None:

@@ -1,5 +1,6 @@
 """tools/convert_weights.py as a user types it."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -58,6 +59,17 @@ def test_one_network_to_diffusers_with_a_lora(checkpoint, tmp_path):
     before, after = (load_file(f / "unet" / file) for f in (checkpoint, tmp_path / "out"))
     np.testing.assert_allclose(after[key], before[key] + 0.5, rtol=1e-6)
     assert not (tmp_path / "out" / "model_index.json").exists()
+
+
+def test_a_smaller_vocabulary_has_its_own_tokenizer(tmp_path):
+    text = make_text_encoder(vocab_size=1000, bos_token_id=998, eos_token_id=999)
+    source = save(tmp_path / "hf", text_encoder=text)
+    flags = ["--component=text_encoder", "--output_format=diffusers"]
+    done = run(f"--input={source}", f"--output={tmp_path}/out", *flags)
+    assert done.returncode == 0, done.stderr
+    ids = json.loads((tmp_path / "out/tokenizer/vocab.json").read_text())
+    assert sorted(ids.values()) == list(range(1000))
+    assert ids["<|endoftext|>"] == 999
 
 
 @pytest.mark.parametrize(

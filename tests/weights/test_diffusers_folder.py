@@ -90,6 +90,14 @@ def test_the_written_tokenizer_is_ours(written, merges):
     assert theirs.model_max_length == 77
 
 
+@pytest.mark.parametrize(("size", "end"), [(1000, 999), (49408, 49407), (49410, 49407)])
+def test_the_end_token_pads_in_a_smaller_or_larger_vocabulary_too(tmp_path, size, end):
+    text = make_text_encoder(vocab_size=size, bos_token_id=end - 1, eos_token_id=end)
+    folder = save(tmp_path / "hf", text_encoder=text)
+    (found,) = convert.read(folder, convert.DIFFUSERS, ["text_encoder"])
+    assert found.about["pad_token"] == end
+
+
 def test_stable_diffusion_2_keeps_its_layout(merges, tmp_path):
     second = {
         "unet": make_unet(attention_head_dim=[2, 4], use_linear_projection=True),

@@ -31,7 +31,9 @@ _READERS: dict[str, Callable[[dict[str, Any]], Config]] = {
 _OLD_NAMES = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v."}
 _OLD_NAMES[".proj_attn."] = ".to_out.0."
 
-_END_OF_TEXT, _EXCLAMATION = 49407, 0  # What Stable Diffusion 1 and 2 pad prompts with.
+# Stable Diffusion 1 pads prompts with the end token, the last of the vocabulary, and 2 with this.
+_EXCLAMATION = 0
+_CLIP_VOCAB_SIZE = 49408
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -82,7 +84,9 @@ def read_diffusers(path: pathlib.Path, networks: Sequence[str]) -> list[Componen
 
 def _about(network: str, path: pathlib.Path, values: dict[str, Any]) -> dict[str, Any]:
     if network == TEXT_ENCODER:
-        return {"pad_token": _pad_token(path / "tokenizer")}
+        # Tokens that somebody added stand behind CLIP's.
+        size = min(values.get("vocab_size", _CLIP_VOCAB_SIZE), _CLIP_VOCAB_SIZE)
+        return {"pad_token": _pad_token(path / "tokenizer", end_token=size - 1)}
     if network == AUTOENCODER:
         return {"resolution": values.get("sample_size", 512)}
     scheduler = path / "scheduler/scheduler_config.json"
@@ -93,14 +97,14 @@ def _about(network: str, path: pathlib.Path, values: dict[str, Any]) -> dict[str
     return {**about, "resolution": [side * 2 ** (stages - 1)] * 2}
 
 
-def _pad_token(folder: pathlib.Path) -> int:
+def _pad_token(folder: pathlib.Path, end_token: int) -> int:
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             token = read_json(folder / name).get("pad_token")
             token = token.get("content") if isinstance(token, dict) else token
             if token is not None:
-                return _EXCLAMATION if token == "!" else _END_OF_TEXT
-    return _END_OF_TEXT
+                return _EXCLAMATION if token == "!" else end_token
+    return end_token
 
 
 def open_weights(folder: pathlib.Path, stem: str, torch_stem: str) -> dict[str, LazyTensor]:
