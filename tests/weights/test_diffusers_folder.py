@@ -98,6 +98,17 @@ def test_the_end_token_pads_in_a_smaller_or_larger_vocabulary_too(tmp_path, size
     assert found.about["pad_token"] == end
 
 
+def test_a_latent_of_two_sides_gives_a_resolution_of_two(modules, tmp_path):
+    folder = save(tmp_path / "hf", unet=modules["unet"], vae=modules["vae"])
+    config = folder / "unet" / "config.json"
+    values = json.loads(config.read_text())
+    cell = 2 ** (len(modules["vae"].config.block_out_channels) - 1)
+    for size, resolution in ((8, [8 * cell, 8 * cell]), ([8, 12], [8 * cell, 12 * cell])):
+        config.write_text(json.dumps({**values, "sample_size": size}))
+        (unet,) = convert.read(folder, convert.DIFFUSERS, ["unet"])
+        assert unet.about["resolution"] == resolution
+
+
 def test_stable_diffusion_2_keeps_its_layout(merges, tmp_path):
     second = {
         "unet": make_unet(attention_head_dim=[2, 4], use_linear_projection=True),

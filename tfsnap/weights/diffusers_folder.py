@@ -94,7 +94,8 @@ def _about(network: str, path: pathlib.Path, values: dict[str, Any]) -> dict[str
     side = values.get("sample_size") or 64
     vae = path / "vae/config.json"
     stages = len(read_json(vae)["block_out_channels"]) if vae.is_file() else 4
-    return {**about, "resolution": [side * 2 ** (stages - 1)] * 2}
+    sides = side if isinstance(side, list) else [side, side]
+    return {**about, "resolution": [cells * 2 ** (stages - 1) for cells in sides]}
 
 
 def _pad_token(folder: pathlib.Path, end_token: int) -> int:
