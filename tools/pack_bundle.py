@@ -16,7 +16,7 @@ from absl import app, flags
 
 from tfsnap.runtime.archive import read_archive
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.errors import TfsnapError
+from tfsnap.runtime.errors import RequestError, TfsnapError
 from tfsnap.runtime.publish import publish, require_replaceable, target_of
 
 _BUNDLE = flags.DEFINE_string("bundle", None, "The bundle: folder or file.")
@@ -37,6 +37,8 @@ def repack(source: pathlib.Path, output: pathlib.Path) -> None:
     """Copies a bundle, from and to a folder or a file."""
     Bundle.open(source)
     output = target_of(output)
+    if source.resolve() in output.resolve().parents:
+        raise RequestError(f"--output={output} is in the bundle itself: give a name outside of it")
     require_replaceable(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = pathlib.Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))

@@ -157,6 +157,15 @@ def test_the_program_packs_and_unpacks(tiny_bundle, packed, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "x.tfsnap"]
 
 
+@pytest.mark.parametrize("name", ["x.tfsnap", "inner/folder"])
+def test_a_bundle_is_not_packed_into_itself(copied, name):
+    """It would hold a second copy of everything."""
+    before = contents(copied)
+    done = run([TOOL, f"--bundle={copied}", f"--output={copied / name}"])
+    assert complaint(done).endswith("is in the bundle itself: give a name outside of it")
+    assert contents(copied) == before
+
+
 def test_an_archive_is_loaded_into_no_more_memory_than_a_folder(
     tiny_bundle, session_dir, interpreter
 ):
