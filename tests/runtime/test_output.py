@@ -25,6 +25,18 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_stays_and_a_device_is_written_to(tmp_path):
+    file, link = tmp_path / "there.json", tmp_path / "x.json"
+    link.symlink_to(file)
+    for content in (b"first", b"second"):
+        write(link, content)
+        assert link.is_symlink() and file.read_bytes() == content
+    null = tmp_path / "null"
+    null.symlink_to("/dev/null")
+    write(null, b"gone")
+    assert null.is_symlink() and pathlib.Path("/dev/null").is_char_device()
+
+
 def test_a_folder_that_vanished(tmp_path):
     with pytest.raises(RequestError, match="No such file or directory"):
         write(tmp_path / "gone" / "x", b"")

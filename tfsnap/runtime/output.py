@@ -40,16 +40,20 @@ def require_writable(path: pathlib.Path) -> None:
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file under a temporary name and renames it.
+    """Writes a file under a temporary name and renames it; through a link, what it points at.
 
     Raises:
       RequestError: the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
     try:
+        target = pathlib.Path(os.path.realpath(path))
+        if target.exists() and not target.is_file():  # /dev/null, a pipe: not to be replaced.
+            target.write_bytes(content)
+            return
+        partial = target.with_name(f".{target.name}.partial")
         try:
             partial.write_bytes(content)
-            os.replace(partial, path)
+            os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
