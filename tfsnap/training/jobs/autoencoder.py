@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from tfsnap.config import AutoencoderConfig, Config
 from tfsnap.data.examples import Examples
+from tfsnap.data.shards import ShardError
 from tfsnap.data.shuffle import rows_of_steps
 from tfsnap.data.source import BatchSource
 from tfsnap.models.autoencoder import Autoencoder, build_autoencoder
@@ -86,8 +87,13 @@ class AutoencoderJob(Config):
         return [self._examples.captions[row][0] for row in rows]
 
     def previews(self, model: Autoencoder) -> dict[str, np.ndarray]:
-        """Unseen pictures above what becomes of them."""
-        images = self.data.load("validation").images[:_SHOWN]
+        """Unseen pictures above what becomes of them; of training where there are no others."""
+        try:
+            images = self.data.load("validation").images[:_SHOWN]
+        except ShardError:
+            raise
+        except ValueError:  # A small subset has none of the split.
+            images = self._examples.images[:_SHOWN]
         decoded = model.predict_on_batch(to_float(images))
         return {"reconstruction": mosaic([*to_float(images), *decoded], columns=len(images))}
 
