@@ -60,6 +60,38 @@ def test_a_finished_run_goes_on_to_more_steps(tmp_path):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
+class Broken(DenseJob):
+    """No pictures can be drawn of it."""
+
+    def previews(self, model):
+        raise ValueError("no pictures")
+
+
+def test_weights_are_there_whatever_becomes_of_the_pictures(tmp_path):
+    with pytest.raises(ValueError, match="no pictures"):
+        Trainer(Broken(), workdir=tmp_path, strategy=shared_strategy("one")).fit()
+    straight = Trainer(DenseJob(), workdir=tmp_path / "a", strategy=shared_strategy("one")).fit()
+    assert (tmp_path / "weights.safetensors").read_bytes() == straight.read_bytes()
+
+
+def test_a_run_that_became_longer_does_not_end_with_the_weights_of_the_shorter(
+    tmp_path, monkeypatch
+):
+    Trainer(DenseJob(), workdir=tmp_path, strategy=shared_strategy("one")).fit()
+    longer = DenseJob(training=TRAINING.replace(steps=2 * TRAINING.steps))
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_save_weights", killed)
+        Trainer(longer, workdir=tmp_path, strategy=shared_strategy("one")).fit()
+    trainer = Trainer(longer, workdir=tmp_path, strategy=shared_strategy("one"))
+    found, _ = load_tensors(trainer.fit())
+    for name, average in trainer.average.variables.items():
+        np.testing.assert_array_equal(found[name], average, err_msg=name)
+
+
 def test_saved_weights_are_the_average_and_describe_the_network(tmp_path):
     trainer = Trainer(TinyJob(), workdir=tmp_path, strategy=shared_strategy("one"))
     for average in trainer.average.variables.values():

@@ -165,7 +165,7 @@ class Trainer:
         """
         stop = stop or StopRequest()
         done = self.restore()
-        if done >= self.config.steps and self.weights_path.is_file():
+        if done >= self.config.steps and self._has_weights_of(done):
             print(f"{self.job.label}: already trained, {self.weights_path}")
             return self.weights_path
         progress = Progress(
@@ -185,9 +185,16 @@ class Trainer:
                 print(f"{self.job.label}: stopped by {stop.signal} after step {done}", flush=True)
                 return None
             if self.place.chief:
+                self._save_weights()  # First: whatever keeps pictures from being drawn.
                 self._draw(done, progress)
-                self._save_weights()
         return self.weights_path
+
+    def _has_weights_of(self, done: int) -> bool:
+        """Whether the weight file is that of step `done`, not of a run that became longer."""
+        if not self.weights_path.is_file():
+            return False
+        saved = self.checkpoints.path(done).stat().st_mtime_ns
+        return self.weights_path.stat().st_mtime_ns >= saved
 
     @property
     def weights_path(self) -> pathlib.Path:
