@@ -1,11 +1,13 @@
 """Losses that are not finite or explode, and what `on_nan` does about them."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tests.training.tiny_job import TRAINING, DenseJob, shared_strategy
+from tests.training.tiny_job import TRAINING, Dense, DenseJob, FitNoise, shared_strategy
 from tfsnap.training.health import Health
 from tfsnap.training.trainer import Trainer, TrainingError
 from tfsnap.weights.store import load_tensors
@@ -74,3 +76,44 @@ def test_an_exploding_loss_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(Health, "complaint", lambda self, loss: "is 9, 900 times its running level")
     with pytest.raises(TrainingError, match="the loss of step 1 is 9, 900 times"):
         run.fit()
+
+
+@dataclasses.dataclass(frozen=True)
+class Steep(FitNoise):
+    """The loss of step 3 is finite, and its gradient is not."""
+
+    def __call__(self, model, batch, draws):
+        loss, figures = super().__call__(model, batch, draws)
+        flat = tf.cast(draws.seed[1] != TRAINING.checkpoint_every - 1, tf.float32)
+        return loss + tf.sqrt(flat * tf.reduce_mean(tf.square(model(batch["x"])), axis=-1)), figures
+
+
+@dataclasses.dataclass(frozen=True)
+class SteepJob(DenseJob):
+    def build(self):
+        model = Dense()
+        model(tf.zeros([1, 4]))
+        return model, Steep()
+
+
+def test_weights_that_a_gradient_spoiled_are_not_saved(tmp_path):
+    run = Trainer(SteepJob(), workdir=tmp_path, strategy=shared_strategy("one"))
+    with pytest.raises(TrainingError, match="the gradient of step 3 is not finite. Its batch: row"):
+        run.fit()
+    assert run.checkpoints.steps() == []
+
+
+def test_a_scaled_loss_whose_gradient_overflows_is_scaled_down_where_updates_are_skipped(tmp_path):
+    training = TRAINING.replace(precision="float16")
+    options = {"strategy": shared_strategy("one"), "on_nan": "skip"}
+    run = Trainer(DenseJob(training=training), workdir=tmp_path, **options)
+    scale = run.state["optimizer/loss_scale"]
+    kernel = run.model.layer.kernel.numpy()
+    scale.assign(2.0**30)  # No gradient fits float16.
+    for step in range(2):
+        assert run.train_step(run.job.batch(step), step)["skipped"] == 1.0
+    assert float(scale) == 2.0**28
+    np.testing.assert_array_equal(run.model.layer.kernel, kernel)
+    scale.assign(1.0)
+    assert run.train_step(run.job.batch(2), 2)["skipped"] == 0.0
+    assert np.abs(run.model.layer.kernel - kernel).max() > 0

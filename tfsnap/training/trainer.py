@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import pathlib
 import re
 from collections.abc import Callable, Iterator
@@ -390,15 +391,18 @@ class Trainer:
         return done == c.steps or any(done % n == 0 for n in every)
 
     def _complaint(self, health: Health, recent: list[tuple[int, Figures]]) -> str | None:
-        """The first thing that is wrong with the losses since the last look."""
+        """The first thing that is wrong with losses and gradients since the last look."""
         for step, figures in recent:
             if self.on_nan == "skip" and float(figures["skipped"]):
                 print(f"{self.job.label}: step {step + 1} skipped: not finite", flush=True)
                 continue
-            problem = health.complaint(float(figures["loss"]))
+            what, problem = "loss", health.complaint(float(figures["loss"]))
+            dropped = self.config.precision == "float16"  # By the optimizer that scales the loss.
+            if not (problem or dropped or math.isfinite(float(figures["gradient_norm"]))):
+                what, problem = "gradient", "is not finite"
             if problem:
-                captions = "; ".join(self.job.captions(step)[:_SHOWN])
-                return f"the loss of step {step + 1} {problem}. Its batch: {captions or 'unknown'}"
+                captions = "; ".join(self.job.captions(step)[:_SHOWN]) or "unknown"
+                return f"the {what} of step {step + 1} {problem}. Its batch: {captions}"
         return None
 
     def _handle(self, complaint: str, rollbacks: int) -> None:
