@@ -76,14 +76,17 @@ class TrainStep:
             return _summed(strategy, figures)
         figures, gradients = strategy.run(self._all_gradients, args=(batch, step))
         figures = _summed(strategy, figures)
-        finite = tf.math.is_finite(figures["loss"]) & tf.math.is_finite(figures["gradient_norm"])
+        finite = tf.math.is_finite(figures["loss"])
+        fits = finite & tf.math.is_finite(figures["gradient_norm"])
+        # What overflows in float16 is the optimizer's to drop: it then scales the loss down.
+        applied = finite if self._scaled else fits
 
         def apply() -> tf.Tensor:
             strategy.run(self._apply, args=(gradients, step))
-            return tf.constant(0.0)
+            return tf.constant(0)
 
-        skipped = tf.cond(finite, apply, lambda: tf.constant(1.0))
-        return {**figures, "skipped": skipped}
+        tf.cond(applied, apply, lambda: tf.constant(0))
+        return {**figures, "skipped": 1.0 - tf.cast(fits, tf.float32)}
 
     def _update(self, batch: Batch, step: tf.Tensor) -> Figures:
         figures, gradients = self._all_gradients(batch, step)
