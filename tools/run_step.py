@@ -13,6 +13,7 @@ import math
 import pathlib
 import signal
 import sys
+from collections.abc import Callable
 
 # Programs are run from anywhere: the repository's root holds `tfsnap`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -21,11 +22,24 @@ from tfsnap.training.portable_runner import DivergedError, PortableRun, adopt_av
 from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 
 
+def _at_least(least: float, kind: type) -> Callable[[str], float]:
+    """A type of arguments: numbers from `least` on."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f"it is {text}; it must be at least {least}")
+        return value
+
+    number.__name__ = kind.__name__  # For what argparse says of a text that is no number.
+    return number
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    whole, path = int, pathlib.Path
+    path = pathlib.Path
     parser.add_argument("step", type=path, help="folder that tools/compile_step.py wrote")
     parser.add_argument("--workdir", type=path, required=True, help="folder of the run")
     parser.add_argument(
@@ -42,13 +56,21 @@ def _arguments() -> argparse.Namespace:
         default=[],
         help="weights of a network that is only read, newer than the step's; may be repeated",
     )
-    parser.add_argument("--steps", type=whole, help="stop after this many; default: at the end")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after this time")
     parser.add_argument(
-        "--steps_per_call", type=whole, help="steps between two log lines; default: the config's"
+        "--steps", type=_at_least(1, int), help="stop after this many; default: at the end"
     )
     parser.add_argument(
-        "--checkpoint_every", type=whole, help="0: only at the end; default: the config's"
+        "--seconds", type=_at_least(0, float), default=math.inf, help="stop after this time"
+    )
+    parser.add_argument(
+        "--steps_per_call",
+        type=_at_least(1, int),
+        help="steps between two log lines; default: the config's",
+    )
+    parser.add_argument(
+        "--checkpoint_every",
+        type=_at_least(0, int),
+        help="0: only at the end; default: the config's",
     )
     parser.add_argument(
         "--export_dtype",
@@ -75,7 +97,13 @@ def _train(args: argparse.Namespace) -> None:
         frozen=args.frozen,
     )
     asked = []
-    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+
+    def note(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # A second one ends it at once.
+        asked.append(True)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
     run.train(steps=args.steps, seconds=args.seconds, stopped=lambda: bool(asked))
     if args.export_dtype:
         path = args.workdir / "ema.safetensors"

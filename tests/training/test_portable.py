@@ -4,15 +4,19 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.training.tiny_job import TRAINING, TinyJob
 from tfsnap.data.source import BatchSource
+from tfsnap.objectives.denoise import Denoise
 from tfsnap.training.portable import compile_step
 from tfsnap.training.portable_format import (
     TABLES,
@@ -83,22 +87,30 @@ def run_step(tmp_path_factory):
     """Calls the program; what JAX compiled once, it finds again."""
     cache = tmp_path_factory.mktemp("jax")
 
-    def run(*arguments):
-        environment = {
-            **os.environ,
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",  # Compiled quickly, run a few times.
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
-        return subprocess.run(
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # Compiled quickly, run a few times.
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+    def start(*arguments):
+        return subprocess.Popen(
             [sys.executable, "tools/run_step.py", *map(str, arguments)],
             cwd=ROOT,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
 
+    def run(*arguments):
+        with start(*arguments) as running:
+            out, errors = running.communicate()
+        return subprocess.CompletedProcess(running.args, running.returncode, out, errors)
+
+    run.start = start
     return run
 
 
@@ -231,6 +243,69 @@ def test_a_loss_that_is_not_finite_stops_the_run(step, run_step, tmp_path):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def edited(step, folder, **values):
+    """A copy of a step with other numbers in its manifest."""
+    shutil.copytree(step, folder)
+    dataclasses.replace(Manifest.load(step), **values).save(folder)
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Steep:
+    """Its loss is finite, and its gradient is not."""
+
+    objective: Denoise
+    separable: ClassVar[bool] = True
+
+    def __call__(self, model, batch, draws):
+        loss, figures = self.objective(model, batch, draws)
+        return loss + tf.sqrt(0.0 * tf.reduce_sum(model.trainable_variables[0])), figures
+
+
+class SteepJob(TinyTableJob):
+    def build(self):
+        model, objective = super().build()
+        return model, Steep(objective)
+
+
+def test_weights_that_a_gradient_spoiled_are_not_saved(run_step, tmp_path):
+    compile_step(SteepJob(), output=tmp_path / "step", workdir=tmp_path / "none")
+    done = run_step(tmp_path / "step", f"--workdir={tmp_path / 'run'}", "--steps=1")
+    assert done.returncode == 1
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("run_step: the gradient_norm of step 1 is not finite")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_some_checkpoints_stay_for_good(step, run_step, tmp_path):
+    kept = edited(step, tmp_path / "kept", checkpoint_every=1, keep_checkpoints=1, keep_every=2)
+    assert run_step(kept, f"--workdir={tmp_path}", "--steps=5").returncode == 0
+    stay = sorted(path.stem for path in (tmp_path / "checkpoints").iterdir())
+    assert stay == ["step-00000002", "step-00000004", "step-00000005"]
+
+
+def test_ctrl_c_ends_a_run_after_a_checkpoint(step, run_step, tmp_path):
+    endless = edited(step, tmp_path / "endless", steps=10**7, checkpoint_every=10**7)
+    with run_step.start(endless, f"--workdir={tmp_path}") as running:
+        assert "step 2/" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        told, errors = running.communicate()
+    assert running.returncode == 0, errors
+    assert "Stopped at step" in told
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "argument", ["--steps=0", "--seconds=-1", "--steps_per_call=0", "--checkpoint_every=-5"]
+)
+def test_numbers_that_make_no_sense_are_one_clear_line(step, run_step, tmp_path, argument):
+    done = run_step(step, f"--workdir={tmp_path / 'run'}", "--seconds=0", argument)
+    assert done.returncode == 2
+    name, value = argument.split("=")
+    assert f"argument {name}: it is {value}; it must be at least" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
 def test_steps_share_the_data_of_a_folder(trained, step, run_step, tmp_path):
     other, data, run = (tmp_path / name for name in ("step", "data", "run"))
     compile_step(TinyTableJob(), output=other, data=data, workdir=tmp_path / "none")
@@ -269,8 +344,12 @@ def test_a_workdir_that_cannot_be_written_is_one_clear_line(step, run_step, tmp_
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_computes_about_the_same(trained, step, run_step, tmp_path, precision):
-    job, folder = TinyTableJob(TRAINING.replace(precision=precision)), tmp_path / "step"
+    job, folder = (
+        TinyTableJob(TRAINING.replace(precision=precision, keep_every=3)),
+        tmp_path / "step",
+    )
     half = compile_step(job, output=folder, workdir=tmp_path / "none")
+    assert half.keep_every == 3
     scale = {"optimizer/loss_scale", "optimizer/finite_steps"}
     weights = {argument for argument in half.arguments if argument.name not in scale}
     assert weights == set(Manifest.load(step).arguments)  # They stay float32.

@@ -156,6 +156,7 @@ def compile_step(
             folder, {**lowered.values, **state}, half=tuple(p for h in half for p in parts[h])
         ),
         description=_description(job, trainer.model),
+        keep_every=c.keep_every,
     )
     manifest.save(folder)
     return manifest

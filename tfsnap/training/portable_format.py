@@ -68,6 +68,7 @@ class Manifest:
       checkpoint: what a checkpoint holds, whether the step reads it or not.
       derived: for arguments that are not in the state file: "zeros", or the name of their equal.
       description: metadata of the finished weights; None when it depends on them.
+      keep_every: checkpoints of multiples of this step stay for good; 0 for none.
     """
 
     label: str
@@ -83,6 +84,7 @@ class Manifest:
     checkpoint: tuple[Argument, ...]
     derived: Mapping[str, str]
     description: Mapping[str, Any] | None
+    keep_every: int = 0
 
     @property
     def figures(self) -> tuple[str, ...]:

@@ -38,9 +38,11 @@ jax.config.update("jax_enable_x64", True)
 
 State = dict[str, jax.Array]
 
+_LOSS_SCALE = "optimizer/loss_scale"  # Of float16 only.
+
 
 class DivergedError(RuntimeError):
-    """The loss is no longer finite."""
+    """The loss, or its gradient, is no longer finite."""
 
 
 class PortableStep:
@@ -208,7 +210,8 @@ class PortableRun:
         self._per_call = steps_per_call or (1 if on_cpu else m.log_every)
         every = m.checkpoint_every if checkpoint_every is None else checkpoint_every
         self._checkpoint_every = every or m.steps
-        self._checkpoints = CheckpointFolder(workdir / CHECKPOINTS, m.keep_checkpoints)
+        folder_of_run = workdir / CHECKPOINTS
+        self._checkpoints = CheckpointFolder(folder_of_run, m.keep_checkpoints, m.keep_every)
         self._step = PortableStep(
             folder, data=data or folder, most=self._per_call, init=init, frozen=frozen
         )
@@ -231,7 +234,7 @@ class PortableRun:
           stopped: asked after every call whether to stop.
 
         Raises:
-          DivergedError: the loss is no longer finite.
+          DivergedError: the loss, or its gradient, is no longer finite.
         """
         began, start = time.monotonic(), self.done
         last = min(self.manifest.steps, start + (self.manifest.steps if steps is None else steps))
@@ -287,16 +290,25 @@ class PortableRun:
             name: np.concatenate([np.asarray(c.figures[name])[: c.count] for c in calls])
             for name in self.manifest.figures
         }
-        finite = np.isfinite(values["loss"])
-        if not finite.all():
-            steps = self._checkpoints.steps()
-            bad = calls[-1].done - len(finite) + 1 + int(np.argmin(finite))
-            raise DivergedError(
-                f"the loss of step {bad} is not finite; compile the step with a lower "
-                "config.training.optimizer.learning_rate. "
-                f"Last checkpoint: {f'step {steps[-1]}' if steps else 'none'}"
-            )
+        for name in self._watched:
+            finite = np.isfinite(values[name])
+            if not finite.all():
+                bad = calls[-1].done - len(finite) + 1 + int(np.argmin(finite))
+                raise DivergedError(self._divergence(f"{name} of step {bad}"))
         log.report(calls[-1].done, {name: float(v.mean()) for name, v in values.items()})
+
+    @property
+    def _watched(self) -> tuple[str, ...]:
+        """Figures that must be finite; with a scaled loss the optimizer drops what overflows."""
+        return ("loss",) if _LOSS_SCALE in self._state else ("loss", "gradient_norm")
+
+    def _divergence(self, what: str) -> str:
+        steps = self._checkpoints.steps()
+        return (
+            f"the {what} is not finite; compile the step with a lower "
+            "config.training.optimizer.learning_rate. "
+            f"Last checkpoint: {f'step {steps[-1]}' if steps else 'none'}"
+        )
 
     def _save(self) -> None:
         names = [argument.name for argument in self.manifest.checkpoint]
@@ -328,5 +340,6 @@ def adopt_averages(folder: pathlib.Path, averages: pathlib.Path, *, workdir: pat
     state = {a.name: np.zeros(a.shape, a.dtype) for a in manifest.checkpoint}
     state |= initial_weights(manifest, tensors, averages)
     state["optimizer/iteration"] = np.asarray(about["step"], np.int64)
-    CheckpointFolder(workdir / CHECKPOINTS, manifest.keep_checkpoints).write(about["step"], state)
+    keep = (manifest.keep_checkpoints, manifest.keep_every)
+    CheckpointFolder(workdir / CHECKPOINTS, *keep).write(about["step"], state)
     return about["step"]
