@@ -7,11 +7,12 @@ import tf_keras as keras
 
 from tests.training.tiny_job import TRAINING, shared_strategy
 from tfsnap.config import AutoencoderConfig, TinyDecoderConfig
+from tfsnap.data.shards import ShardError
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.training.jobs.decoder import DecoderJob
 from tfsnap.training.trainer import Trainer
 from tfsnap.weights.archive import describe, load_trained
-from tfsnap.weights.store import addressed, save_weights
+from tfsnap.weights.store import WeightFileError, addressed, save_weights
 
 AUTOENCODER = AutoencoderConfig(channels=(8, 16), groups=4, resnets=1, scale=0.7)
 TINY = TinyDecoderConfig(channels=(4, 8), blocks=(1, 1))
@@ -69,6 +70,40 @@ def test_it_learns_and_its_file_is_an_autoencoders(job, tmp_path):
     for name in student:
         if name.startswith(("encoder.", "quant_conv.")):
             np.testing.assert_array_equal(student[name], teacher[name])
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """Pools without networks: all zeros."""
+
+    def pool(self, number, count):
+        return np.zeros([count, 8, 8, 4], np.float32)
+
+    monkeypatch.setattr(DecoderJob, "_sampled", pool)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"guidance": 2.0}, "guidance was 7.5, is 2.0"),
+        ({"steps": 4}, "steps was 50, is 4"),
+        ({"pool": 5}, "pool was 6, is 5"),
+        ({"training": TRAINING.replace(seed=1)}, "seed was 0, is 1"),
+        ({"unet": __file__}, "weights.unet was"),
+    ],
+)
+def test_a_pool_of_another_config_is_refused(job, sampled, tmp_path, change, told):
+    file = job.autoencoder
+    job = job.replace(clip=file, unet=file, cache=str(tmp_path), pool=6)
+    job.batches(0)
+    job.replace(training=TRAINING.replace(steps=2 * TRAINING.steps)).batches(0)  # The same pools.
+    with pytest.raises(ShardError, match=f"pool-000000.* was sampled for another config: {told}"):
+        job.replace(**change).batches(0)
+
+
+def test_a_missing_unet_is_told_before_the_first_step(job):
+    with pytest.raises(WeightFileError, match="nowhere: no such weight file"):
+        job.replace(unet="nowhere").batches(0)
 
 
 def test_a_job_has_one_kind_of_decoder(job):

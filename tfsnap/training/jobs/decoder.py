@@ -10,13 +10,15 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from tfsnap.config import Config, ScheduleConfig, TinyDecoderConfig
+from tfsnap.config import Config, ScheduleConfig, TinyDecoderConfig, differences
+from tfsnap.data.shards import ShardError
 from tfsnap.data.source import BatchSource
 from tfsnap.models.autoencoder import Autoencoder, build_autoencoder
 from tfsnap.models.latent_diffusion import Distilled
 from tfsnap.objectives.decoder_distill import DecoderDistill
 from tfsnap.training.config import TrainingConfig
 from tfsnap.training.jobs.inputs import DataConfig
+from tfsnap.training.jobs.latents import facts
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.pictures import mosaic
 from tfsnap.training.sampling import guided, sample_latents
@@ -49,7 +51,7 @@ class DecoderJob(Config):
       pool: latents in a pool.
       pool_steps: steps that a pool is used for; 0 uses the first one throughout.
       cache: folder in which pools are kept, so that a run that goes on does not sample them again;
-        "" keeps none.
+        "" keeps none. Those of another config are refused.
       steps: DDIM steps of a latent: 50 in the paper.
       guidance: the guidance scale.
     """
@@ -97,6 +99,7 @@ class DecoderJob(Config):
         """See `Job`."""
         if not self.pool_steps:
             return self.source().batches(start_step, part=part)
+        self._latents(start_step // self.pool_steps)  # Here, where what is wrong is one line.
 
         def generate() -> Iterator[dict[str, np.ndarray]]:
             number, done = divmod(start_step, self.pool_steps)
@@ -151,12 +154,27 @@ class DecoderJob(Config):
         """A pool, float32 [pool, h, w, c], not scaled; from the cache if it is there."""
         path = pathlib.Path(self.cache) / f"pool-{number:06d}.safetensors"
         if self.cache and path.is_file():
-            return load_tensors(path)[0]["latent"]
+            tensors, about = load_tensors(path)
+            changed = differences(about.get("made", {}), self._made)
+            if changed:
+                raise ShardError(
+                    f"{path} was sampled for another config: {'; '.join(changed[:4])}; choose "
+                    "another config.cache, or remove this one"
+                )
+            return tensors["latent"]
         print(f"decoder: sampling {self.pool} latents in {self.steps} steps", flush=True)
         latents = self._sampled(number, self.pool)
         if self.cache:
-            save_tensors(path, {"latent": latents})
+            save_tensors(path, {"latent": latents}, {"made": self._made})
         return latents
+
+    @functools.cached_property
+    def _made(self) -> dict[str, Any]:
+        """What pools depend on, besides their numbers."""
+        weights = {"autoencoder": self.autoencoder, "clip": self.clip, "unet": self.unet}
+        about = facts(self.data, augmentations=1, weights=weights)
+        sampling = {name: getattr(self, name) for name in ("pool", "steps", "guidance")}
+        return {**about, **sampling, "seed": self.training.seed}
 
     def _sampled(self, number: int, count: int) -> np.ndarray:
         """Latents for captions drawn by the seed and a number, float32 [count, h, w, c]."""
