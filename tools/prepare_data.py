@@ -120,6 +120,9 @@ def _prepare_own() -> None:
 
 
 def _prepare_emoji() -> None:
+    if _PATH.value or _OUTPUT.value:
+        what = f"--path={_PATH.value} --output={_OUTPUT.value}"
+        raise ValueError(f"{what} is not for --dataset=emoji: name what it is with --dataset")
     from tfsnap.data import emoji
 
     for tarball in EMOJI_TARBALLS:

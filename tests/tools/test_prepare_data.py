@@ -29,13 +29,13 @@ def test_it_says_what_there_is_and_where():
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split() for line in lines[-4:-1]] == [
-        ["train", "12287", "pictures"],
-        ["validation", "749", "pictures"],
-        ["holdout", "706", "pictures"],
+        ["train", "12295", "pictures"],
+        ["validation", "744", "pictures"],
+        ["holdout", "703", "pictures"],
     ]
     folder = Path(lines[-1].removeprefix("Data: "))
     assert (folder / "dataset_info.json").is_file()
-    assert folder.parts[-3:] == ("emoji", "16px", "1.0.0")
+    assert folder.parts[-3:] == ("emoji", "16px", "2.0.0")
 
 
 def test_without_npm_one_line_says_what_to_do(tmp_path):
@@ -132,3 +132,11 @@ def test_nothing_usable_says_why(tmp_path):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"prepare_data: {tmp_path}: none of 1 can be used" in done.stderr
     assert done.stderr.splitlines()[-1] == "         1 no caption: a.jpg"
+
+
+def test_pictures_that_would_be_passed_over_are_one_line(tmp_path):
+    done = prepare_data("--path=photos", "--output=set", f"--data_dir={tmp_path}", PATH="")
+    assert last_line(done) == (
+        "prepare_data: --path=photos --output=set is not for --dataset=emoji: name what it is "
+        "with --dataset"
+    )
