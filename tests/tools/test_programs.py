@@ -70,11 +70,19 @@ def test_training_again_is_done_at_once_and_another_config_is_refused(runs):
     [
         ("--config.training.steps=0", "TrainingConfig.steps is 0; it must be at least 1"),
         ("--config.data.dataset=coco", "dataset is 'coco'"),
+        ("--config.training.seed=-1", "TrainingConfig.seed is -1; it must be at least 0"),
+        ("--config.training.optimizer.beta_1=1.0", "beta_1 is 1.0; it must be in [0, 1)"),
+        ("--config.training.optimizer.clip_norm=inf", "clip_norm is inf; it must be positive and"),
     ],
 )
 def test_a_bad_config_is_one_line(tmp_path, argument, message):
     told = refusal("train", *training("autoencoder", tmp_path), argument)
     assert told.startswith("train: ") and message in told
+
+
+def test_a_config_of_no_training_is_one_line(tmp_path):
+    told = refusal("train", f"--config={ROOT}/configs/emoji/pipeline.py", f"--workdir={tmp_path}/a")
+    assert told.startswith("train: config.part is None; it must be one of autoencoder")
 
 
 def test_a_missing_autoencoder_is_one_line(tmp_path):

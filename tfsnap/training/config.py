@@ -1,6 +1,7 @@
 """How to train, apart from what."""
 
 import dataclasses
+import math
 
 from tfsnap.config import Config
 
@@ -50,7 +51,10 @@ class OptimizerConfig(Config):
         self._require(self.warmup_steps >= 0, "warmup_steps", "0 or more")
         self._require(0 <= self.final_fraction <= 1, "final_fraction", "between 0 and 1")
         self._require(self.weight_decay >= 0, "weight_decay", "0 or more")
-        self._require(self.clip_norm > 0, "clip_norm", "positive")
+        # Keras multiplies by the norm: of an infinite one every gradient becomes NaN.
+        self._require(0 < self.clip_norm < math.inf, "clip_norm", "positive and finite")
+        for field in ("beta_1", "beta_2"):
+            self._require(0 <= getattr(self, field) < 1, field, "in [0, 1)")
         self._require(0 <= self.ema_decay < 1, "ema_decay", "in [0, 1)")
 
 
@@ -112,4 +116,5 @@ class TrainingConfig(Config):
             divides = getattr(self, field) % self.steps_per_call == 0
             self._require(divides, field, f"a multiple of steps_per_call={self.steps_per_call}")
         self._require(self.precision in PRECISIONS, "precision", f"one of {', '.join(PRECISIONS)}")
+        self._require(0 <= self.seed < 2**31, "seed", "at least 0 and below 2^31")
         self._require(self.max_loss_growth > 1, "max_loss_growth", "above 1")

@@ -22,7 +22,7 @@ def job_from_dict(values: dict[str, Any]) -> AnyJob:
     Raises:
       ValueError: the part or a field is unknown, or a value is out of range.
     """
-    part, rest = values["part"], {name: v for name, v in values.items() if name != "part"}
+    part = values.get("part")  # Configs of other programs have none.
     if part not in JOBS:
         raise ValueError(f"config.part is {part!r}; it must be one of {', '.join(JOBS)}")
-    return JOBS[part].from_dict(rest)
+    return JOBS[part].from_dict({name: v for name, v in values.items() if name != "part"})
