@@ -12,7 +12,6 @@ among those of all splits. How far they are from real pictures is for tools/swee
 """
 
 import dataclasses
-import json
 import pathlib
 import sys
 from typing import Any
@@ -23,6 +22,7 @@ from absl import app, flags, logging
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tfsnap.config import write_json
 from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.data.examples import ALL, spread
 from tfsnap.data.fetch import FetchError
@@ -128,14 +128,16 @@ def main(argv: list[str]) -> None:
     if bool(_WORKDIR.value) == bool(_WEIGHTS.value):
         raise app.UsageError("give one of --workdir and --weights")
     logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
+    report = pathlib.Path(_JSON.value) if _JSON.value else None
     try:
+        if report:  # Before what may take an hour.
+            report.parent.mkdir(parents=True, exist_ok=True)
         about, result = _evaluate()
+        print(f"{about['what']}, {about['split']}: {result}", flush=True)
+        if report:
+            write_json(report, {**about, **dataclasses.asdict(result)})
     except (FetchError, OSError, TfsnapError, ValueError) as error:
         sys.exit(f"evaluate: {error}")
-    print(f"{about['what']}, {about['split']}: {result}")
-    if _JSON.value:
-        report = {**about, **dataclasses.asdict(result)}
-        pathlib.Path(_JSON.value).write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ def test_evaluate_an_autoencoder_from_its_run_and_from_its_weights(runs, tmp_pat
 
 
 def test_evaluate_a_clip(runs, tmp_path):
-    report = tmp_path / "e.json"
+    report = tmp_path / "new" / "e.json"
     run_ = f"--workdir={runs}/clip"
     output = succeed("evaluate", run_, "--split=holdout", "--count=6", f"--json={report}")
     found = json.loads(report.read_text())
@@ -151,6 +151,12 @@ def test_evaluate_a_clip(runs, tmp_path):
     whole = succeed("evaluate", run_, "--split=holdout", f"--json={report}")
     assert json.loads(report.read_text())["chance"] == found["chance"]  # Among all of the split.
     assert f"of {round(1 / found['chance'])} pictures" in whole
+
+
+def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    told = refusal("evaluate", "--weights=nowhere", f"--json={tmp_path / 'file' / 'e.json'}")
+    assert told.startswith("evaluate: ") and str(tmp_path / "file") in told
 
 
 @pytest.mark.parametrize(
