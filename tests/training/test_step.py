@@ -127,6 +127,14 @@ def test_a_contrastive_batch_cannot_be_taken_in_parts(tmp_path):
         Trainer(job, workdir=tmp_path, strategy=shared_strategy("one"))
 
 
+def test_a_contrastive_batch_cannot_be_compiled_for_several_replicas(tmp_path):
+    job = ContrastiveJob(training=TRAINING.replace(jit_compile=True))
+    with pytest.raises(
+        TrainingError, match=r"jit_compile is True, but tiny compares .* 2 replicas"
+    ):
+        Trainer(job, workdir=tmp_path, strategy=shared_strategy("mirrored"))
+
+
 def test_micro_batches_must_divide_the_batch(tmp_path):
     job = DenseJob(training=TRAINING.replace(accumulate=3))
     with pytest.raises(TrainingError, match=r"batch_size is 8; .* a multiple of 3"):

@@ -119,6 +119,7 @@ class Trainer:
         keras.utils.set_random_seed(self.config.seed)
         with strategy.scope(), computing_in(self.config.precision):
             self.model, self.objective = job.build()
+            self._check_objective()
             variables = self.model.trainable_variables
             self.optimizer = build_optimizer(
                 self.config.optimizer,
@@ -287,6 +288,14 @@ class Trainer:
             )
         if self.on_nan not in ON_NAN:
             raise TrainingError(f"on_nan is {self.on_nan!r}; it must be one of {', '.join(ON_NAN)}")
+
+    def _check_objective(self) -> None:
+        several = self.strategy.num_replicas_in_sync > 1
+        if several and self.config.jit_compile and not self.objective.separable:
+            raise TrainingError(
+                f"training.jit_compile is True, but {self.job.label} compares the rows of "
+                f"{self.strategy.num_replicas_in_sync} replicas, which XLA cannot: it must be False"
+            )
 
     def restore(self) -> int:
         """Goes back to the newest checkpoint, of which all workers must see the same.

@@ -85,7 +85,7 @@ def load_job(workdir: str | os.PathLike) -> AnyJob:
     """
     try:
         return job_from_dict(json.loads((pathlib.Path(workdir) / _CONFIG).read_text()))
-    except (OSError, AttributeError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightFileError(
             f"{workdir} is no run of tools/train.py: its {_CONFIG} cannot be read ({error})"
         ) from error
