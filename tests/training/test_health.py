@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.training.tiny_job import TRAINING, Dense, DenseJob, FitNoise, shared_strategy
+from tfsnap.training.checkpoint import Checkpoints
 from tfsnap.training.health import Health
 from tfsnap.training.trainer import Trainer, TrainingError
 from tfsnap.weights.store import load_tensors
@@ -62,6 +64,19 @@ def test_rollback_goes_on_with_the_data_that_follows(tmp_path, capsys):
     state, _ = load_tensors(tmp_path / "checkpoints/step-00000006.safetensors")
     # Three before the checkpoint, and of the later ones none that came with the spoiled step.
     assert state["optimizer/iteration"] in (3, 4)
+
+
+def test_rollback_waits_for_the_checkpoint_that_is_being_written(tmp_path, monkeypatch, capsys):
+    write = Checkpoints.write
+
+    def slow(self, step, arrays):
+        time.sleep(1.0)
+        write(self, step, arrays)
+
+    monkeypatch.setattr(Checkpoints, "write", slow)
+    job = DenseJob(TRAINING.replace(asynchronous_checkpoints=True), spoiled_step=SPOILED)
+    Trainer(job, workdir=tmp_path, strategy=shared_strategy("one"), on_nan="rollback").fit()
+    assert "Back to the weights of step 3" in capsys.readouterr().out
 
 
 def test_rollback_without_a_checkpoint_stops(tmp_path):

@@ -416,11 +416,12 @@ class Trainer:
 
     def _handle(self, complaint: str, rollbacks: int) -> None:
         """Rolls back, or raises what happened and what to do."""
+        self._write(self.checkpoints.wait)
+        if self.on_nan == "rollback":
+            self._agreed(False)  # No worker looks before the first of them has written.
         steps = self.checkpoints.steps()
         last = f"Last checkpoint: {f'step {steps[-1]}' if steps else 'none'}"
         if self.on_nan == "rollback" and steps and rollbacks <= _ROLLBACKS:
-            self._write(self.checkpoints.wait)
-            self._agreed(False)  # No worker reads before the first of them has written.
             restored = self.checkpoints.restore()
             print(
                 f"{self.job.label}: {complaint}. Back to the weights of step {restored}, on with "
