@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
@@ -68,6 +69,9 @@ class Components(Protocol):
 class TFLiteComponents:
     """The networks of a bundle in a TFLite interpreter; implements `Components`.
 
+    Threads may share it: one network runs at a time, as an interpreter serves one caller and
+    networks may share a shelf.
+
     Args:
       text_encoder: from `load_component`.
       unet: from `load_component`.
@@ -87,6 +91,7 @@ class TFLiteComponents:
         self._unet = unet
         self._decoder = decoder
         self._make_encoder = encoder
+        self._turn = threading.Lock()
         (self._contexts,) = {t.shape[0] for t in unet.inputs if t.name == "context"}
         self.image_shape = decoder.outputs[0].shape[1:]
 
@@ -114,18 +119,24 @@ class TFLiteComponents:
         )
 
     def encode_text(self, tokens: np.ndarray) -> np.ndarray:
-        return self._text_encoder(tokens=tokens)["context"]
+        with self._turn:
+            return self._text_encoder(tokens=tokens)["context"]
 
     def predict(self, **inputs: np.ndarray) -> np.ndarray:
-        return predict_each(
-            lambda **arrays: self._unet(**arrays)["prediction"], contexts=self._contexts, **inputs
-        )
+        with self._turn:
+            return predict_each(
+                lambda **arrays: self._unet(**arrays)["prediction"],
+                contexts=self._contexts,
+                **inputs,
+            )
 
     def decode(self, latent: np.ndarray) -> np.ndarray:
-        return self._decoder(latent=latent)["image"]
+        with self._turn:
+            return self._decoder(latent=latent)["image"]
 
     def encode_image(self, image: np.ndarray) -> np.ndarray:
-        return self._encoder(image=image)["latent"]
+        with self._turn:
+            return self._encoder(image=image)["latent"]
 
     @functools.cached_property
     def _encoder(self) -> AnyNetwork:
