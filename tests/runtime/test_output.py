@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
 import errno
+import os
 import pathlib
 
 import pytest
@@ -35,6 +36,60 @@ def test_a_link_stays_and_a_device_is_written_to(tmp_path):
     null.symlink_to("/dev/null")
     write(null, b"gone")
     assert null.is_symlink() and pathlib.Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("check", [lambda path: None, require_writable])
+def test_a_pipe_is_written_to(check):
+    """`--json=/dev/stdout` and `--json=>(jq .)`: links to what has no name in any folder."""
+    reading, writing = os.pipe()
+    path = pathlib.Path(f"/dev/fd/{writing}")
+    check(path)
+    write(path, b"told")
+    os.close(writing)
+    with open(reading, "rb") as pipe:
+        assert pipe.read() == b"told"
+
+
+def test_a_device_needs_no_writable_folder(monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: str(path) == "/dev/null")
+    require_writable(pathlib.Path("/dev/null"))
+    with pytest.raises(RequestError, match="Cannot write /dev/zero: it is read-only"):
+        require_writable(pathlib.Path("/dev/zero"))
+
+
+def test_a_name_is_as_long_as_a_file_may_have(tmp_path):
+    path = tmp_path / ("é" * 125 + ".json")  # 255 bytes.
+    require_writable(path)
+    write(path, b"x")
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(RequestError, match="Cannot write .*: File name too long"):
+        require_writable(tmp_path / f"e{path.name}")
+
+
+def test_a_link_is_followed_before_the_work(tmp_path):
+    link = tmp_path / "x.json"
+    link.symlink_to(tmp_path / "gone" / "x.json")
+    with pytest.raises(RequestError, match=r"Cannot write .*x\.json: there is no folder .*gone"):
+        require_writable(link)
+    link.unlink()
+    link.symlink_to(link)
+    with pytest.raises(RequestError, match="Too many levels of symbolic links"):
+        require_writable(link)
+
+
+def test_processes_do_not_share_a_temporary_file(tmp_path, monkeypatch):
+    """Else each could rename what the other has half written."""
+    names, write_bytes = set(), pathlib.Path.write_bytes
+
+    def spy(self, content):
+        names.add(self.name)
+        return write_bytes(self, content)
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", spy)
+    for process in (7, 8):
+        monkeypatch.setattr("os.getpid", lambda process=process: process)
+        write(tmp_path / "x.json", b"x")
+    assert len(names) == 2
 
 
 def test_a_folder_that_vanished(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import stat
 
 from PIL import Image
 
@@ -28,13 +29,24 @@ def require_writable(path: pathlib.Path) -> None:
     """Checks, before the work is done, that a file can be written.
 
     Raises:
-      RequestError: its folder is missing or read-only, or `path` is a folder itself.
+      RequestError: its folder is missing or read-only, `path` is a folder itself, or its name is
+        none that a file can have.
     """
-    folder = path.parent
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = None
+    except OSError as error:  # A name that is too long, a link to itself.
+        raise RequestError(f"Cannot write {path}: {error.strerror}") from error
+    folder = _target(path).parent
+    if mode is not None and stat.S_ISDIR(mode):
+        raise RequestError(f"Cannot write {path}: it is a folder, name a file in it")
+    if mode is not None and not stat.S_ISREG(mode):  # As in `write`: its folder stays as it is.
+        if not os.access(path, os.W_OK):
+            raise RequestError(f"Cannot write {path}: it is read-only")
+        return
     if not folder.is_dir():
         raise RequestError(f"Cannot write {path}: there is no folder {folder}, create it first")
-    if path.is_dir():
-        raise RequestError(f"Cannot write {path}: it is a folder, name a file in it")
     if not os.access(folder, os.W_OK):
         raise RequestError(f"Cannot write {path}: the folder {folder} is read-only")
 
@@ -46,11 +58,13 @@ def write(path: pathlib.Path, content: bytes) -> None:
       RequestError: the file cannot be written.
     """
     try:
-        target = pathlib.Path(os.path.realpath(path))
-        if target.exists() and not target.is_file():  # /dev/null, a pipe: not to be replaced.
-            target.write_bytes(content)
+        # Asked of the path, as what /dev/stdout links to has no name if it is a pipe.
+        if path.exists() and not path.is_file():  # /dev/null, a pipe: not to be replaced.
+            path.write_bytes(content)
             return
-        partial = target.with_name(f".{target.name}.partial")
+        target = _target(path)
+        # Its own, so that two processes do not write one; cut, as the whole may be too long.
+        partial = target.with_name(f".{target.name[:32]}.{os.getpid()}.partial")
         try:
             partial.write_bytes(content)
             os.replace(partial, target)
@@ -58,6 +72,10 @@ def write(path: pathlib.Path, content: bytes) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise RequestError(f"Cannot write {path}: {error.strerror}") from error
+
+
+def _target(path: pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(os.path.realpath(path))
 
 
 def picture_format(path: pathlib.Path) -> str:
