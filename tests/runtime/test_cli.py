@@ -192,6 +192,8 @@ def test_a_changed_component(capsys, tmp_path, copied):
     [
         ("none/x.png", "there is no folder"),
         ("folder.png", "it is a folder"),
+        ("x.xbm", "its name must end in .png, .jpg or .webp"),
+        ("x.h5", "its name must end in .png, .jpg or .webp"),
         ("x.tiger", "its name must end in .png, .jpg or .webp"),
         ("x", "its name must end in .png, .jpg or .webp"),
     ],

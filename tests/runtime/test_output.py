@@ -110,6 +110,14 @@ def test_the_name_chooses_the_format(tmp_path, suffix):
     assert Image.open(path).format == {"JPG": "JPEG"}.get(suffix, suffix.upper())
 
 
+@pytest.mark.parametrize(("suffix", "side"), [("webp", 16384), ("jpg", 65501), ("gif", 65536)])
+def test_a_picture_that_its_format_cannot_hold(tmp_path, suffix, side):
+    """A grid of very many pictures."""
+    with pytest.raises(RequestError, match=rf"does not take 1 x {side} pixels .*: name a \.png"):
+        write_picture(tmp_path / f"x.{suffix}", Image.new("RGB", (1, side)))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("error", [RuntimeError, NotImplementedError, SyntaxError, EOFError])
 def test_a_damaged_picture_is_one_line(tmp_path, monkeypatch, error):
     """Which of these it is depends on the format and on where the damage is."""

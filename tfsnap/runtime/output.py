@@ -82,11 +82,16 @@ def picture_format(path: pathlib.Path) -> str:
     """Returns Pillow's name of the format that a file name ends in.
 
     Raises:
-      RequestError: Pillow cannot write such files.
+      RequestError: Pillow cannot write such files, or not in RGB.
     """
     name = Image.registered_extensions().get(path.suffix.lower())
-    if name not in Image.SAVE:
-        raise RequestError(f"Cannot write {path}: its name must end in .png, .jpg or .webp")
+    try:
+        # Some formats are listed that only a plugin writes, or that know black and white alone.
+        Image.new("RGB", (1, 1)).save(io.BytesIO(), format=name or "")
+    except Exception as error:
+        raise RequestError(
+            f"Cannot write {path}: its name must end in .png, .jpg or .webp"
+        ) from error
     return name
 
 
@@ -94,8 +99,15 @@ def write_picture(path: pathlib.Path, picture: Image.Image) -> None:
     """Writes a picture in the format that `path` ends in.
 
     Raises:
-      RequestError: the file cannot be written.
+      RequestError: the file cannot be written, or the picture is larger than its format allows.
     """
-    encoded = io.BytesIO()
-    picture.save(encoded, format=picture_format(path))
+    encoded, name = io.BytesIO(), picture_format(path)
+    try:
+        picture.save(encoded, format=name)
+    except Exception as error:  # Pillow's writers fail in any way on what is too large.
+        width, height = picture.size
+        raise RequestError(
+            f"Cannot write {path}: {name} does not take {width} x {height} pixels "
+            f"({one_line(error)}): name a .png, or ask for fewer pictures"
+        ) from error
     write(path, encoded.getvalue())
