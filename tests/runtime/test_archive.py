@@ -157,6 +157,20 @@ def test_the_program_packs_and_unpacks(tiny_bundle, packed, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "x.tfsnap"]
 
 
+def test_a_damaged_member_that_the_manifest_does_not_name(copied, tmp_path):
+    """Opening the bundle reads no such file; unpacking it does."""
+    (copied / "README.txt").write_text("to be read first")
+    packed = tmp_path / "x.tfsnap"
+    write_archive(copied, packed)
+    packed.write_bytes(packed.read_bytes().replace(b"to be read first", b"to be read last."))
+    done = run([TOOL, f"--bundle={packed}", f"--output={tmp_path}/folder"])
+    assert complaint(done) == (
+        f"pack_bundle: {packed} is damaged: Bad CRC-32 for file 'README.txt': copy or export the "
+        "bundle again"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "x.tfsnap"]
+
+
 @pytest.mark.parametrize("name", ["x.tfsnap", "inner/folder"])
 def test_a_bundle_is_not_packed_into_itself(copied, name):
     """It would hold a second copy of everything."""

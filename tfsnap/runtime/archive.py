@@ -7,7 +7,9 @@ import struct
 import zipfile
 from typing import BinaryIO
 
+from tfsnap.runtime.errors import BundleError
 from tfsnap.runtime.manifest import MANIFEST
+from tfsnap.runtime.storage import ZIP_ERRORS
 
 SUFFIX = ".tfsnap"  # Of the names that mean an archive; all others are folders.
 # Pages of Apple's processors and of newer Android phones; a multiple of the 4096 of all others.
@@ -39,9 +41,17 @@ def write_archive(folder: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def read_archive(path: pathlib.Path, folder: pathlib.Path) -> None:
-    """Writes the members of an archive that `open_storage` accepts as files of a folder."""
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(folder)
+    """Writes the members of an archive that `open_storage` accepts as files of a folder.
+
+    Raises:
+      BundleError: a member is damaged, which may be one that the manifest does not name.
+      OSError: there is no space left, or one member is the folder of another.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+    except ZIP_ERRORS as error:
+        raise BundleError(f"{path} is damaged: {error}: copy or export the bundle again") from error
 
 
 def data_offset(file: BinaryIO, member: zipfile.ZipInfo) -> int:
