@@ -6,12 +6,14 @@ it, later ones map it: less memory, which the system may take back, and nothing 
 """
 
 import math
+import os
 import pathlib
+import tempfile
 from typing import Any
 
 import numpy as np
 
-from tfsnap.runtime.errors import BundleError, InterpreterError, one_line
+from tfsnap.runtime.errors import BundleError, InterpreterError, RequestError, one_line
 from tfsnap.runtime.interpreter import SIGNATURE, Backend, find_backend, require_threads
 from tfsnap.runtime.manifest import TensorSpec
 
@@ -36,7 +38,7 @@ class CachedNetwork:
       outputs: its outputs.
 
     Raises:
-      RequestError: `threads` is out of range.
+      RequestError: `threads` is out of range, or the folder of `cache` cannot be written.
       InterpreterError: the interpreter is not ai-edge-litert.
       BundleError: the interpreter refuses the file.
     """
@@ -59,11 +61,16 @@ class CachedNetwork:
                 "pip install ai-edge-litert"
             )
         try:
-            self._model = _compile(path, cache, threads)
+            self._model = _cached(path, cache, threads)
             place = self._model.get_signature_index(signature)
             self._tensors(place, signature)
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{name}: {_PACKAGE} refuses it: {one_line(error)}") from error
+        except OSError as error:
+            raise RequestError(
+                f"The weight cache {cache.parent} cannot be written: {error.strerror}: name a "
+                "folder that can"
+            ) from error
 
     def _tensors(self, place: int, signature: str) -> None:
         model, names = self._model, self._model.get_signature_by_index(place)
@@ -97,6 +104,21 @@ class CachedNetwork:
     def delegate(self) -> str:
         """As `Network.delegate`."""
         return "XNNPACK"
+
+
+def _cached(path: pathlib.Path, cache: pathlib.Path, threads: int) -> Any:
+    """Compiles with the file of arranged weights, which appears whole or not at all.
+
+    XNNPACK writes it in place, and fails on one that another process has half written.
+    """
+    if cache.exists():
+        return _compile(path, cache, threads)
+    with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".partial-") as folder:
+        partial = pathlib.Path(folder, cache.name)
+        model = _compile(path, partial, threads)
+        if partial.exists():  # Not where there is nothing to arrange.
+            os.replace(partial, cache)  # It stays mapped.
+    return model
 
 
 def _compile(path: pathlib.Path, cache: pathlib.Path, threads: int) -> Any:
