@@ -115,7 +115,11 @@ def moment_encoder(model: Autoencoder) -> Callable[[np.ndarray], np.ndarray]:
 
     It takes uint8 or float [N, H, W, 3] in [0, 255] and gives float32 [N, h, w, 2c], means first.
     """
-    encode = tf.function(lambda x: tf.concat(model.encoder(x), axis=-1), reduce_retracing=True)
+
+    @functools.partial(tf.function, reduce_retracing=True)
+    def encode(images: tf.Tensor) -> tf.Tensor:
+        # Whatever the encoder computes in: a deviation of numbers that are short is nonsense.
+        return tf.cast(tf.concat(model.encoder(images), axis=-1), tf.float32)
 
     def moments(images: np.ndarray) -> np.ndarray:
         rows = range(0, len(images), _TOGETHER)
