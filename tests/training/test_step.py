@@ -109,6 +109,23 @@ def test_several_steps_a_call_are_the_same_steps(tmp_path):
         np.testing.assert_allclose(variable, runs[3][name], atol=1e-6, err_msg=name)
 
 
+def test_a_run_that_stopped_between_two_calls_comes_to_its_last_step(tmp_path):
+    """As `tools/run_step.py` may stop at any step."""
+
+    def trainer(**training):
+        job = DenseJob(training=TRAINING.replace(**training))
+        return Trainer(job, workdir=tmp_path, strategy=shared_strategy("one"))
+
+    straight = trainer(checkpoint_every=4)
+    straight.fit()
+    straight.checkpoints.path(TRAINING.steps).unlink()
+    several = trainer(steps_per_call=3, log_every=3, checkpoint_every=6)
+    several.fit()
+    assert several.checkpoints.steps() == [4, TRAINING.steps]
+    for name, value in straight.state.items():
+        np.testing.assert_allclose(several.state[name], value, atol=1e-6, err_msg=name)
+
+
 def test_steps_a_call_must_divide_the_other_numbers():
     with pytest.raises(ValueError, match=r"log_every is 2; it must be a multiple of steps_per_ca"):
         TRAINING.replace(steps_per_call=3)

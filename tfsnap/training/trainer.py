@@ -340,7 +340,7 @@ class Trainer:
             while done < c.steps:
                 figures = self._advance(data, done)
                 recent.append((done, figures))
-                done += c.steps_per_call
+                done += self._steps_of_call(done)
                 watchdog.feed(done)
                 stopping = self._agreed(stop.signal is not None)
                 if not (stopping or self._is_time(done)):
@@ -368,7 +368,7 @@ class Trainer:
         """Trains for the steps of one call; workers may be gone here, and data be damaged."""
         step = tf.constant(done)
         try:
-            if self.config.steps_per_call == 1:
+            if self._steps_of_call(done) == 1:
                 return self._step(next(data), step)
             return self._steps(data, step)
         except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as e:
@@ -382,6 +382,10 @@ class Trainer:
             if damaged is None:
                 raise
             raise TrainingError(f"the data of step {done + 1}: {damaged[1]}") from e
+
+    def _steps_of_call(self, done: int) -> int:
+        """`steps_per_call`; single steps to its next multiple where `tools/run_step.py` stopped."""
+        return 1 if done % self.config.steps_per_call else self.config.steps_per_call
 
     def _agreed(self, wish: bool) -> bool:
         """Whether any worker wishes it: all must do the same, or they wait for each other."""
