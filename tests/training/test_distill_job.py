@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from tests.training.latent_job import LENGTH, job_of, losses
 from tests.training.tiny_job import TRAINING, UNET, shared_strategy
+from tfsnap.config import ScheduleConfig
 from tfsnap.export.keras_components import settings_of
 from tfsnap.models.latent_diffusion import STEPS, Distilled
 from tfsnap.models.unet import build_unet
@@ -225,6 +226,25 @@ def test_a_consistency_model_is_evaluated_once(networks, cache, teachers):
 def test_what_has_guidance_in_it_cannot_teach_guidance(networks, cache, teachers):
     with pytest.raises(ValueError, match="guidance is baked into .*baked: .* 0.1 and 0.2"):
         distilling(networks, cache, teachers / "baked").build()
+
+
+@pytest.mark.parametrize(
+    ("config", "schedule", "message"),
+    [
+        (UNET, {"beta_end": 0.02}, "schedule.beta_end was 0.02, is 0.012"),
+        (UNET.replace(context_width=16), {}, "model.context_width was 16, is 8"),
+        (UNET.replace(in_channels=8), {}, "model.in_channels was 8, is 4"),
+    ],
+)
+def test_a_teacher_of_other_latents_captions_or_times_is_refused(
+    networks, cache, tmp_path, config, schedule, message
+):
+    network = build_unet(config)
+    trained_with = ScheduleConfig(**schedule).to_dict()
+    about = describe(network, prediction="v", schedule=trained_with)
+    save_weights(tmp_path / "other", network.variables, metadata=about)
+    with pytest.raises(ValueError, match=f"other was trained for something else .*: {message}"):
+        distilling(networks, cache, tmp_path / "other").build()
 
 
 @pytest.mark.parametrize(

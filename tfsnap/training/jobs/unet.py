@@ -116,7 +116,25 @@ class UNetJob(Config):
 
     @functools.cached_property
     def _teacher(self) -> Trained:
-        return self.distill.load_teacher()
+        found = self.distill.load_teacher()
+        self._require_like_mine(self.distill.teacher, found)
+        return found
+
+    def _require_like_mine(self, path: str, found: Trained) -> None:
+        """Another network says nothing of other latents, captions or times than its own."""
+        schedule, sizes = self.schedule.to_dict(), ("in_channels", "out_channels", "context_width")
+        theirs, mine = (
+            {"model": {size: getattr(config, size) for size in sizes}, "schedule": times}
+            for config, times in (
+                (found.model.config, found.about.get("schedule", schedule)),
+                (self.model, schedule),
+            )
+        )
+        changed = differences(theirs, mine)
+        if changed:
+            raise ValueError(
+                f"{path} was trained for something else than the config says: {'; '.join(changed)}"
+            )
 
     @property
     def _distilled(self) -> Distilled | None:
@@ -155,6 +173,7 @@ class UNetJob(Config):
         told = found.about.get("prediction", self.prediction)
         if told != self.prediction:
             raise ValueError(f"{self.lora.base} predicts {told}, config.prediction says otherwise")
+        self._require_like_mine(self.lora.base, found)
         found.model.trainable = False
         return found.model
 
