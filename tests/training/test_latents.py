@@ -194,6 +194,12 @@ def test_another_config_or_other_weights_are_named(networks, cache, tmp_path):
     cached.replace(data=data.replace(resample=0.0, augment=AugmentConfig())).source()
 
 
+def test_a_cache_of_another_version_of_the_data_is_named(networks, cache, monkeypatch):
+    monkeypatch.setattr("tfsnap.training.jobs.latents.EMOJI_VERSION", "9.0.0")
+    with pytest.raises(ShardError, match=r'data\.version was "\d\.0\.0", is "9\.0\.0"'):
+        job_of(networks, latents=str(cache)).source()
+
+
 def test_parts_of_two_caches_do_not_make_one(networks, cache, tmp_path):
     encode_latents(job_of(networks), tmp_path / "cache", dtype="bfloat16")
     shutil.rmtree(tmp_path / "cache/captions")

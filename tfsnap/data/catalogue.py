@@ -27,6 +27,7 @@ from typing import Any
 from tfsnap.data import fetch
 from tfsnap.data.captions import STYLES, TONES
 
+EMOJI_VERSION = "2.0.0"  # Of the data set: what is in it, and in which split.
 GROUPS = (
     "smileys-emotion",
     "people-body",

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tfsnap.data import fetch
 from tfsnap.data.captions import STYLES, canonical_caption
-from tfsnap.data.catalogue import GROUPS, Picture, read_catalogue
+from tfsnap.data.catalogue import EMOJI_VERSION, GROUPS, Picture, read_catalogue
 from tfsnap.data.lock import locked
 from tfsnap.data.render import render
 from tfsnap.data.splits import SPLITS, assign_splits
@@ -60,7 +60,7 @@ class Emoji(tfds.core.GeneratorBasedBuilder):
       >>> dataset = builder.as_dataset(split="train")
     """
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version(EMOJI_VERSION)
     BUILDER_CONFIGS = [EmojiConfig(resolution=side) for side in (64, 32, 128, 256)]  # noqa: RUF012
 
     def __init__(

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from tfsnap.config import differences
+from tfsnap.data.catalogue import EMOJI_VERSION
+from tfsnap.data.examples import DATASETS
 from tfsnap.data.shards import ShardedTables, ShardError
 from tfsnap.data.tables import Table, stored_tables
 from tfsnap.training.jobs.inputs import DataConfig
@@ -78,6 +80,8 @@ def facts(
     del settings["resample"]
     if augmentations == 1:
         del settings["augment"]
+    if data.dataset in DATASETS:
+        settings["version"] = EMOJI_VERSION
     digests = {network: _digest(path) for network, path in weights.items()}
     return {"kind": _KIND, "data": settings, "weights": digests}
 
