@@ -1,10 +1,12 @@
 """Programs that run the project's other programs one after another, as a user would type them."""
 
 import pathlib
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from types import FrameType
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -31,10 +33,34 @@ class Stage:
           name: of the whole, for the message.
         """
         print(f"    {' '.join(_quoted(word) for word in self.command)}", flush=True)
-        done = subprocess.run([sys.executable, *self.command], cwd=ROOT)
-        if done.returncode:
+        if _ends_with([sys.executable, *self.command], name):
             program = self.command[0]
             sys.exit(f"{name}: {program} failed; mend what it says and run the {name} again")
+
+
+def _ends_with(command: Sequence[str], name: str) -> int:
+    """Runs a program and returns its exit status.
+
+    SIGTERM and SIGINT are passed on, once: a training writes a checkpoint then. Only when it has
+    ended, so does the whole.
+    """
+    signals: list[str] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        signals.append(signal.Signals(number).name)
+        process.send_signal(number)
+
+    # In a session of its own, Ctrl-C in a terminal reaches this process alone.
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signals:
+        sys.exit(f"{name}: stopped by {signals[0]}; run the {name} again to go on")
+    return status
 
 
 def _quoted(word: str) -> str:

@@ -123,6 +123,20 @@ def test_a_copy_without_room_is_told(packed, monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("sizes", [(0,), (1000, None), (-4096,)])
+def test_an_archive_that_is_overwritten_while_it_is_open(packed, tmp_path, sizes):
+    """Such as by `cp`, under a program that loads one network at a time."""
+    path = shutil.copy(packed, tmp_path / "x.tfsnap")
+    bundle, whole = Bundle.open(path), path.stat().st_size
+    for size in sizes:
+        os.truncate(path, whole if size is None else size % whole)
+    with (
+        pytest.raises(BundleError, match=r"unet.tflite cannot be read: \w.* since it was opened"),
+        bundle.model("unet"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("name", ["thesis.tfsnap", "folder.tfsnap", "folder"])
 def test_what_is_no_bundle_is_not_replaced(tmp_path, name):
     path = tmp_path / name

@@ -6,9 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from tfsnap.runtime.errors import BundleError
+from tfsnap.runtime.errors import BundleError, one_line
 from tfsnap.runtime.signatures import select_signature
-from tfsnap.runtime.storage import Storage
+from tfsnap.runtime.storage import ZIP_ERRORS, Storage
 
 
 @contextlib.contextmanager
@@ -28,7 +28,8 @@ def lend(storage: Storage, file: str, *, signature: str | None) -> Iterator[path
       A path that is good until the block is left.
 
     Raises:
-      BundleError: there is no room for a temporary file, or the file has no such signature.
+      BundleError: there is no room for a temporary file, the archive was changed since it was
+        opened, or the file has no such signature.
     """
     path = storage.path(file)
     if path is not None and signature is None:
@@ -45,6 +46,11 @@ def lend(storage: Storage, file: str, *, signature: str | None) -> Iterator[path
             raise BundleError(
                 f"{file} cannot be copied to {folder}: {error.strerror}: set TMPDIR to a folder "
                 "with room for it"
+            ) from error
+        except (EOFError, *ZIP_ERRORS) as error:
+            raise BundleError(
+                f"{file} cannot be read: {one_line(error) or 'it ends too early'}: the bundle was "
+                "changed since it was opened, open it again"
             ) from error
         except ValueError as error:
             raise BundleError(f"{file}: {error}: export the bundle again") from error
