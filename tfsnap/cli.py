@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _generate(arguments: argparse.Namespace) -> None:
-    from tfsnap.runtime.output import picture_format, read_picture, require_writable, write_picture
+    from tfsnap.runtime.output import picture_format, require_writable, write_picture
+    from tfsnap.runtime.pictures import to_picture
 
     prompts = [p for p in arguments.prompt for _ in range(arguments.images_per_prompt)]
     one_file = _INDEX not in arguments.output
@@ -59,14 +60,10 @@ def _generate(arguments: argparse.Namespace) -> None:
     for path in paths:
         require_writable(path)
         picture_format(path)
-    sources = {
-        name: read_picture(path)
-        for name in ("image", "mask")
-        if (path := getattr(arguments, name)) is not None
-    }
+    sources = _sources(arguments)
     model = _load(arguments)
     with _Progress(len(prompts)) as progress:
-        pictures = model(
+        drawn = model.each(
             arguments.prompt,
             negative_prompt=arguments.negative_prompt,
             images_per_prompt=arguments.images_per_prompt,
@@ -78,11 +75,22 @@ def _generate(arguments: argparse.Namespace) -> None:
             callback=progress.step,
             **sources,
         )
-    if one_file and len(prompts) > 1:
-        pictures = [_labelled(pictures, prompts)]
-    for path, picture in zip(paths, pictures, strict=True):
-        write_picture(path, picture)
-        print(path)
+        pictures = (to_picture(result.image) for result in drawn)
+        if one_file and len(prompts) > 1:
+            pictures = [_labelled(list(pictures), prompts)]
+        # Each as soon as it is there: a later one may fail, or the user has seen enough.
+        for path, picture in zip(paths, pictures, strict=True):
+            write_picture(path, picture)
+            progress.clear()
+            print(path)
+
+
+def _sources(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The pictures that the flags name, to start from."""
+    from tfsnap.runtime.output import read_picture
+
+    flags = {name: getattr(arguments, name) for name in ("image", "mask")}
+    return {name: read_picture(path) for name, path in flags.items() if path is not None}
 
 
 def _load(arguments: argparse.Namespace) -> Any:
@@ -170,6 +178,10 @@ class _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Takes the line away, for others to be printed."""
         if self._shown:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 

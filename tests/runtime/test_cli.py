@@ -62,6 +62,35 @@ def test_several_pictures_of_a_prompt(tiny_bundle, tmp_path):
     assert pictures[1] == pictures[2] != pictures[0]
 
 
+@pytest.mark.parametrize("error", ["NotFiniteError('The UNet returned NaN')", "KeyboardInterrupt"])
+def test_what_was_drawn_is_kept_when_a_later_picture_fails(tiny_bundle, tmp_path, error):
+    code = f"""
+import sys
+from tfsnap.cli import main
+from tfsnap.runtime import NotFiniteError, Pipeline
+
+draw, drawn = Pipeline._generate, []
+
+def once(self, *arguments):
+    if drawn:
+        raise {error}
+    drawn.append(draw(self, *arguments))
+    return drawn[0]
+
+Pipeline._generate = once
+sys.exit(main(sys.argv[1:]))
+"""
+    flags = [f"--bundle={tiny_bundle}", "--prompt=ab", "--images_per_prompt=3"]
+    done = run(["-c", code, "generate", *flags, f"--output={tmp_path}/{{index}}.png"])
+    assert done.stdout == f"{tmp_path}/0.png\n"
+    assert complaint(done) in (
+        "tfsnap generate: The UNet returned NaN",
+        "tfsnap generate: interrupted",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["0.png"]
+    assert Image.open(tmp_path / "0.png").size == (16, 16)
+
+
 def test_weights_without_tensorflow_are_one_line(tmp_path):
     code = (
         "import sys; sys.modules['tensorflow'] = None;"

@@ -1,7 +1,7 @@
 """From prompts to pictures with any implementation of the networks."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,6 +111,12 @@ class Pipeline:
         self, prompts: Sequence[str], *, callback: Callback | None = None, **options: Any
     ) -> list[Generated]:
         """As calling the pipeline with a list, but returns the tensors behind every picture."""
+        return list(self.each(prompts, callback=callback, **options))
+
+    def each(
+        self, prompts: Sequence[str], *, callback: Callback | None = None, **options: Any
+    ) -> Iterator[Generated]:
+        """As `generate`, but yields every picture when it is drawn: a later one may fail."""
         if not prompts:
             raise RequestError("There is no prompt: give at least one")
         request = Request(**options)
@@ -121,14 +127,10 @@ class Pipeline:
         if planned.evaluations == 2:
             self._warn_if_truncated(request.negative_prompt)
             unconditional = self._encode(self.tokenizer(request.negative_prompt))
-        results = []
         for row in tokens:
             conditions = _Conditions(self._encode(row), unconditional, planned.guidance)
-            results += [
-                self._generate(row, conditions, planned, source, seed, callback)
-                for seed in planned.seeds
-            ]
-        return results
+            for seed in planned.seeds:
+                yield self._generate(row, conditions, planned, source, seed, callback)
 
     def _generate(
         self,
