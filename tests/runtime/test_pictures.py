@@ -62,6 +62,16 @@ def test_a_cell_is_repainted_if_any_of_its_pixels_is():
     np.testing.assert_array_equal(cells[0, :, :, 0], [[0, 0, 0], [1, 0, 0]])
 
 
+def test_a_mask_is_turned_as_its_picture_is():
+    mask = Image.fromarray(np.zeros([8, 12], np.uint8))
+    mask.putpixel((3, 5), 255)
+    lying = mask.transpose(Image.Transpose.ROTATE_90)  # As a phone stores it.
+    lying.getexif()[0x0112] = 6
+    cells = [from_mask(m, height=8, width=12, latent=(2, 3)) for m in (mask, lying)]
+    assert cells[0].sum() == 1.0
+    np.testing.assert_array_equal(*cells)
+
+
 def test_a_mask_of_16_bits_is_scaled_and_of_more_refused():
     mask = np.zeros([8, 12], np.uint16)
     mask[5, 3], mask[0, 0], mask[0, 11] = 33000, 32000, 255

@@ -219,6 +219,26 @@ def test_a_stochastic_sampler_repeats_with_its_seed(make):
     assert pictures[0].tobytes() == pictures[1].tobytes() != pictures[2].tobytes()
 
 
+def test_the_noise_of_a_step_is_the_stream_that_the_contract_names(make, tokenizer):
+    """docs/bundle.md: what a sampler adds in its step k = 0, 1, ... is stream k + 1."""
+    pipeline, seen = make(), []
+    predict = pipeline.components.predict
+
+    def spy(**inputs):
+        seen.append(inputs["latent"])
+        return predict(**inputs)
+
+    pipeline.components.predict = spy
+    pipeline.generate(["abc"], sampler="lcm", steps=3, guidance=1.0, seed=9)
+    x = latent_of(tokenizer, "abc")
+    for k, (z, t) in enumerate(zip(seen[1:], (679, 339), strict=True)):
+        start = NoiseSchedule().point((999, 679)[k])
+        point, scaled = NoiseSchedule().point(t), 10 * start.t
+        f = 0.25 * seen[k] / (scaled**2 + 0.25) + scaled * x / (scaled**2 + 0.25) ** 0.5
+        noise = normal(9, (1, *SHAPE), stream=k + 1)
+        np.testing.assert_allclose(z, point.alpha * f + point.sigma * noise, atol=2e-5)
+
+
 def picture_of(values):
     """A picture whose pixels are `values`, as far as 8 bits can tell."""
     return to_picture(np.asarray(values, np.float32))
@@ -264,6 +284,14 @@ def test_a_mask_keeps_the_rest_of_the_picture(make, tokenizer):
         np.testing.assert_allclose(result.image[0][~white], kept[~white], atol=1e-6)
         repainted = latent_of(tokenizer, "abc") / 0.25
         np.testing.assert_allclose(result.image[0][white], repainted[0][white], atol=2e-4)
+
+
+def test_what_is_kept_has_no_noise_where_sampling_ends_at_time_0(make):
+    source = picture_of(np.random.default_rng(0).uniform(-1, 1, SHAPE))
+    pipeline = make(sampler=Sampler(steps=5, set_alpha_to_one=False))
+    (result,) = pipeline.generate(["a"], image=source, mask=Image.new("L", source.size))
+    kept = np.asarray(source, np.float32) / 127.5 - 1.0
+    np.testing.assert_allclose(result.image[0], kept, atol=1e-6)
 
 
 def test_a_mask_lies_over_the_picture_as_it_is_seen(make):

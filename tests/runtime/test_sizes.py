@@ -7,7 +7,7 @@ import pytest
 
 from tfsnap.runtime import Bundle, RequestError
 from tfsnap.runtime.manifest import Manifest
-from tfsnap.runtime.sizes import parse_size
+from tfsnap.runtime.sizes import Size, check_sizes, parse_size
 
 SIZES = [
     {"height": 16, "width": 16, "latent": [8, 8, 4]},
@@ -64,6 +64,14 @@ def test_what_is_wrong_is_told(values, change, message):
     change(values)
     with pytest.raises(ValueError, match=message):
         Manifest.from_json(values)
+
+
+def test_ratios_are_of_each_side_where_the_default_is_no_square():
+    sizes = (Size(16, 24, (8, 12, 4)), Size(32, 16, (16, 8, 4)))
+    check_sizes(sizes, latent=(8, 12, 4), image=(16, 24, 3))
+    with pytest.raises(ValueError, match="the latent of 32x16 is .16, 12, 4."):
+        wrong = Size(32, 16, (16, 12, 4))
+        check_sizes((sizes[0], wrong), latent=(8, 12, 4), image=(16, 24, 3))
 
 
 def test_a_size_that_a_bundle_does_not_draw(tiny_bundle, edit):
