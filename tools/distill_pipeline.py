@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     try:
         config = PipelineConfig.from_dict(_CONFIG.value.to_dict())
-        require_same_config(workdir, config.to_dict())
+        require_same_config(workdir, config)
     except (OSError, TrainingError, ValueError, WeightFileError) as error:
         sys.exit(f"distill_pipeline: {error}")
     pipeline = Pipeline(config, workdir, _TRAIN_FLAGS.value)

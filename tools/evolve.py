@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
 def _evolve(stop: StopRequest) -> None:
     workdir = pathlib.Path(_WORKDIR.value)
     config = EvolveConfig.from_dict(_CONFIG.value.to_dict())
-    require_same_config(workdir, config.to_dict())
+    require_same_config(workdir, config)
     evolver = Evolver(
         config,
         workdir=workdir,

@@ -143,6 +143,7 @@ def test_a_pipeline_of_another_config_is_one_line(tmp_path):
     config = f"--config={ROOT}/configs/emoji/pipeline.py"
     save_config = PipelineConfig(count=1).to_dict()
     (tmp_path / "config.json").write_text(json.dumps(save_config))
+    (tmp_path / "seconds.json").write_text("{}")
     told = refusal("distill_pipeline", config, workdir)
     assert told.startswith("distill_pipeline: ") and "count was 1, is 72" in told
 

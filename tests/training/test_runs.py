@@ -5,9 +5,16 @@ import json
 import numpy as np
 import pytest
 
+from tfsnap.evolve.config import EvolveConfig
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.jobs import AutoencoderJob, UNetJob
-from tfsnap.training.jobs.runs import load_finished, load_job, load_unet_job, save_config
+from tfsnap.training.jobs.runs import (
+    load_finished,
+    load_job,
+    load_unet_job,
+    require_same_config,
+    save_config,
+)
 from tfsnap.training.trainer import TrainingError
 from tfsnap.weights.store import WeightFileError
 
@@ -52,6 +59,30 @@ def test_a_run_that_never_began_is_mended(tmp_path):
     (tmp_path / "weights.safetensors").touch()
     with pytest.raises(TrainingError, match="was started with another config: autoencoder was"):
         save_config(tmp_path, UNetJob())
+
+
+def test_a_search_that_never_began_is_mended_and_one_that_did_is_kept(tmp_path):
+    require_same_config(tmp_path, EvolveConfig(table="tabel.json"))
+    mended = EvolveConfig(table="table.json")
+    require_same_config(tmp_path, mended)
+    (tmp_path / "round-00").mkdir()
+    require_same_config(tmp_path, mended)
+    with pytest.raises(TrainingError, match=r'another config: table was "table.json", is ""'):
+        require_same_config(tmp_path, EvolveConfig())
+    assert json.loads((tmp_path / "config.json").read_text()) == mended.to_dict()
+
+
+def test_fields_that_a_search_did_not_know_have_their_default(tmp_path):
+    require_same_config(tmp_path, EvolveConfig())
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    del values["grow"], values["robust"]["training"]["rematerialize"]
+    path.write_text(json.dumps(values))
+    (tmp_path / "state.json").touch()
+    require_same_config(tmp_path, EvolveConfig())
+    path.write_text("{")
+    with pytest.raises(WeightFileError, match=r"config\.json is no config of this program"):
+        require_same_config(tmp_path, EvolveConfig())
 
 
 def test_a_run_may_become_longer_and_keep_its_books_otherwise(tmp_path):

@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from tfsnap.config import differences, write_json
+from tfsnap.config import Config, differences, write_json
 from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.config import MAY_CHANGE
@@ -40,12 +40,22 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
         _write_config(workdir, new)
 
 
-def require_same_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
-    """As `save_config`, for what is no job: its config as JSON types."""
-    if is_run(workdir):
-        _require_equal(workdir, json.loads((workdir / _CONFIG).read_text()), config)
-    else:
-        _write_config(workdir, config)
+def require_same_config(workdir: pathlib.Path, config: Config) -> None:
+    """As `save_config`, for what is no job; it has begun once there is anything beside its config.
+
+    Raises:
+      TrainingError: the workdir was started with another config; the message names the fields.
+      WeightFileError: its config cannot be read.
+    """
+    if is_run(workdir) and any(path.name != _CONFIG for path in workdir.iterdir()):
+        try:
+            old = type(config).from_dict(json.loads((workdir / _CONFIG).read_text()))
+        except (AttributeError, OSError, TypeError, ValueError) as error:
+            raise WeightFileError(
+                f"{workdir / _CONFIG} is no config of this program ({error}); use another --workdir"
+            ) from error
+        _require_equal(workdir, old.to_dict(), config.to_dict())
+    _write_config(workdir, config.to_dict())
 
 
 def _require_equal(workdir: pathlib.Path, old: dict[str, Any], new: dict[str, Any]) -> None:
