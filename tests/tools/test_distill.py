@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -130,8 +131,9 @@ def test_a_stage_may_learn_from_data_alone(tmp_path):
 def test_seconds_of_a_training_that_fails_count_too(tmp_path, monkeypatch):
     path = tmp_path / "seconds.json"
     path.write_text('{"one": 100.0, "other": 5.0}')
-    failed = subprocess.CompletedProcess([], returncode=1)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    failing = [sys.executable, "-c", "raise SystemExit(1)"]
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **how: start(failing, **how))
     with pytest.raises(SystemExit, match="train.py failed"):
         Training(path, "one", "--config=nothing.py").run("distill")
     seconds = json.loads(path.read_text())

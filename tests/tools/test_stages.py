@@ -1,0 +1,53 @@
+"""What becomes of a program that another one runs when that is told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.tools.programs import ROOT
+
+TRAINING = """
+import pathlib, signal, sys, time
+signals = []
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda number, frame: signals.append(number))
+folder = pathlib.Path(sys.argv[1])
+(folder / "started").touch()
+while not signals:
+    time.sleep(0.05)
+time.sleep(1.0)  # Its step, of which the checkpoint follows.
+(folder / "checkpoint").write_text(str(len(signals)))
+"""
+PIPELINE = """
+import signal, sys
+from tools import stages
+signal.signal(signal.SIGINT, signal.default_int_handler)  # As in a terminal.
+stage = stages.Stage("train", 1.0, "train")
+stage.command = sys.argv[1:]
+stages.run([stage, stage], "pipeline")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_is_passed_on_and_the_checkpoint_waited_for(tmp_path, number):
+    (tmp_path / "training.py").write_text(TRAINING)
+    command = [sys.executable, "-c", PIPELINE, tmp_path / "training.py", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipeline = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    limit = time.monotonic() + 60.0
+    while not (tmp_path / "started").exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+    if number == signal.SIGINT:
+        os.killpg(pipeline.pid, number)  # A terminal sends it to all of its foreground.
+    else:
+        pipeline.send_signal(number)
+    _, told = pipeline.communicate(timeout=60.0)
+    assert (tmp_path / "checkpoint").read_text() == "1"
+    expected = f"pipeline: stopped by {number.name}; run the pipeline again to go on\n"
+    assert told == expected and pipeline.returncode == 1
