@@ -1,6 +1,7 @@
 """What a sampler must know about the networks it drives, as in the manifest of a bundle."""
 
 import dataclasses
+import math
 
 from tfsnap.config import Config, ScheduleConfig
 from tfsnap.diffusion.paths import SPACINGS, Spacing
@@ -8,6 +9,7 @@ from tfsnap.diffusion.samplers import SAMPLERS
 from tfsnap.diffusion.schedule import END
 
 MAX_GUIDANCE = 50.0
+_MOST_SCHEDULE_STEPS = 1_000_000  # Of a table that a sampler makes; Stable Diffusion has 1000.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,7 @@ class TimeFeatures(Config):
 
     def __post_init__(self) -> None:
         self._require(self.width > 0 and self.width % 2 == 0, "width", "positive and even")
-        self._require(self.max_period > 0, "max_period", "positive")
+        self._require(0 < self.max_period < math.inf, "max_period", "positive and finite")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Latent(Config):
     def __post_init__(self) -> None:
         valid = len(self.shape) == 3 and min(self.shape) > 0
         self._require(valid, "shape", "height, width and channels, all positive")
-        self._require(self.scale > 0, "scale", "positive")
+        self._require(0 < self.scale < math.inf, "scale", "positive and finite")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,5 +132,7 @@ class Settings(Config):
 
     def __post_init__(self) -> None:
         self._require(self.prediction in ("epsilon", "v"), "prediction", "epsilon or v")
+        short = self.schedule.steps <= _MOST_SCHEDULE_STEPS
+        self._require(short, "schedule", f"of at most {_MOST_SCHEDULE_STEPS} steps")
         fits = self.sampler.steps <= self.schedule.steps
         self._require(fits, "sampler", f"of at most {self.schedule.steps} steps, as the schedule")
