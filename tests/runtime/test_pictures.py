@@ -81,3 +81,20 @@ def test_a_mask_of_16_bits_is_scaled_and_of_more_refused():
         np.testing.assert_array_equal(cells[0, :, :, 0], [[0, 0, 0], [1, 0, 0]])
     with pytest.raises(RequestError, match="The mask has more than 16 bits a channel"):
         from_mask(Image.new("F", (12, 8), 1.0), height=8, width=12, latent=(2, 3))
+
+
+def test_a_mask_in_lab_is_read():
+    """A TIFF can be that."""
+    mask = Image.new("LAB", (12, 8), (0, 128, 128))
+    mask.putpixel((3, 5), (255, 128, 128))
+    cells = from_mask(mask, height=8, width=12, latent=(2, 3))
+    np.testing.assert_array_equal(cells[0, :, :, 0], [[0, 0, 0], [1, 0, 0]])
+
+
+def test_what_pillow_does_not_convert_is_told(monkeypatch):
+    def refuse(picture):
+        raise ValueError("conversion from LAB to RGB not supported")
+
+    monkeypatch.setattr("tfsnap.runtime.pictures.upright_rgb", refuse)
+    with pytest.raises(RequestError, match="The image cannot be used: .*LAB.*: save it in RGB"):
+        from_picture(Image.new("LAB", (12, 8)), height=8, width=12)

@@ -29,7 +29,7 @@ def from_picture(picture: Image.Image, *, height: int, width: int) -> np.ndarray
       float32 [1, height, width, 3] in [-1, 1].
 
     Raises:
-      RequestError: the picture has more than 16 bits a channel.
+      RequestError: the picture has more than 16 bits a channel, or a mode of no use.
     """
     picture = _upright_rgb(picture, "image")
     picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
@@ -49,9 +49,10 @@ def from_mask(mask: Image.Image, *, height: int, width: int, latent: tuple[int, 
       float32 [1, h, w, 1]: 1 in every cell of which a pixel is to be repainted, else 0.
 
     Raises:
-      RequestError: the mask has more than 16 bits a channel.
+      RequestError: the mask has more than 16 bits a channel, or a mode of no use.
     """
-    if mask.mode[0] in "IF":  # More than 8 bits, of which Pillow's own conversion takes the wrong.
+    # More than 8 bits, of which Pillow's own conversion takes the wrong; it has none from LAB to L.
+    if mask.mode[0] in "IF" or mask.mode == "LAB":
         mask = _upright_rgb(mask, "mask").convert("L")
     else:
         mask = ImageOps.exif_transpose(mask).convert("L")
@@ -66,3 +67,5 @@ def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:
         return upright_rgb(picture)
     except DepthError as error:
         raise RequestError(f"The {name} has {error}: save it with 8 or 16") from error
+    except ValueError as error:
+        raise RequestError(f"The {name} cannot be used: {error}: save it in RGB") from error
