@@ -1,6 +1,7 @@
 """`tfsnap generate`: pictures on disk, and one line for whatever a user can do wrong."""
 
 import os
+import pathlib
 import pty
 import re
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from tests.runtime.processes import ROOT, complaint, run
 from tfsnap.cli import main
+from tfsnap.runtime import RequestError
 
 TOOL = ROOT / "tools/generate.py"
 
@@ -43,6 +45,21 @@ def test_several_prompts_give_a_labelled_grid(tiny_bundle, tmp_path):
     width, height = Image.open(path).size
     assert width > 2 * 128
     assert height > 2 * (128 + 12)  # Two rows of pictures with a line of text under each.
+
+
+def test_every_cell_of_a_grid_has_its_own_prompt(tiny_bundle, tmp_path):
+    code = """
+import sys
+from tfsnap.cli import main
+from tfsnap.runtime import grid
+
+draw = grid.grid
+grid.grid = lambda pictures, captions, **options: print(captions) or draw(pictures, captions)
+sys.exit(main(sys.argv[1:]))
+"""
+    flags = ["--prompt=ab", "--prompt=cd", "--images_per_prompt=2", f"--output={tmp_path}/x.png"]
+    done = run(["-c", code, "generate", f"--bundle={tiny_bundle}", "--steps=1", *flags])
+    assert done.stdout.splitlines()[0] == "['ab', 'ab', 'cd', 'cd']", done.stderr
 
 
 def test_several_prompts_give_a_file_each(tiny_bundle, tmp_path):
@@ -200,6 +217,23 @@ def fails(capsys, *flags):
     (line,) = captured.err.splitlines()
     assert line.startswith("tfsnap generate: ")
     return line
+
+
+def test_how_a_bundle_is_loaded(capsys, monkeypatch, tmp_path):
+    def load(bundle, **options):
+        raise RequestError(f"{bundle} {options}")
+
+    monkeypatch.setattr("tfsnap.runtime.TextToImage", load)
+    flags = ["--size=8x16", "--threads=3", "--interpreter=i", "--low_memory", "--weight_cache=c"]
+    options = {
+        "size": (8, 16),
+        "threads": 3,
+        "interpreter": "i",
+        "low_memory": True,
+        "weight_cache": pathlib.Path("c"),
+    }
+    line = fails(capsys, "--bundle=b", f"--output={tmp_path / 'x.png'}", *flags)
+    assert line.endswith(f"b {options}")
 
 
 def test_bad_bundles(capsys, tmp_path, edit):
