@@ -171,6 +171,32 @@ def test_the_program_packs_and_unpacks(tiny_bundle, packed, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "x.tfsnap"]
 
 
+def test_others_may_read_what_is_packed_and_unpacked(packed, tmp_path):
+    with zipfile.ZipFile(packed) as archive:
+        assert {member.external_attr >> 16 for member in archive.infolist()} == {0o644}
+    done = run([TOOL, f"--bundle={packed}", f"--output={tmp_path}/back"])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back").stat().st_mode & 0o777 == 0o755
+
+
+def test_the_program_replaces_bundles_only(tiny_bundle, tmp_path):
+    thesis = tmp_path / "folder" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    refused = run([TOOL, f"--bundle={tiny_bundle}", f"--output={thesis.parent}"])
+    assert "exists and is not a bundle; choose another --output" in complaint(refused)
+    assert thesis.read_text() == "years of work"
+
+
+def test_what_a_killed_process_left_is_no_hindrance(tiny_bundle, tmp_path):
+    output, old = tmp_path / "x", tmp_path / ".x.old"
+    for folder in (output, old):
+        shutil.copytree(tiny_bundle, folder)
+    publish(shutil.copytree(tiny_bundle, tmp_path / "new"), output)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    Bundle.open(output)
+
+
 def test_a_damaged_member_that_the_manifest_does_not_name(copied, tmp_path):
     """Opening the bundle reads no such file; unpacking it does."""
     (copied / "README.txt").write_text("to be read first")
