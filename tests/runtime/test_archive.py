@@ -123,6 +123,46 @@ def test_a_copy_without_room_is_told(packed, monkeypatch):
         pass
 
 
+FORKED = """
+import json, multiprocessing, os, sys
+from tfsnap.runtime import Bundle
+
+bundle = Bundle.open(sys.argv[1])
+whole = bundle.read("text_encoder.tflite")
+os.chdir("/")
+
+def read(_):
+    for _ in range(50):
+        with bundle.model("text_encoder") as path:
+            if path.read_bytes() != whole:
+                return "other bytes"
+
+with multiprocessing.get_context("fork").Pool(4) as pool:
+    print(json.dumps(pool.map(read, range(4))))
+"""
+
+
+def test_forked_processes_share_an_archive(packed):
+    """As the workers of a server do."""
+    assert run_code(FORKED, os.path.relpath(packed)) == [None] * 4
+
+
+def test_a_forked_process_finds_another_archive(packed, tmp_path, monkeypatch):
+    path = shutil.copy(packed, tmp_path / "x.tfsnap")
+    bundle = Bundle.open(path)
+    os.replace(shutil.copy(packed, tmp_path / "y.tfsnap"), path)
+    with bundle.model("unet"):
+        pass  # What was opened is still there.
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    with (
+        pytest.raises(BundleError, match=r"another file is there now: .* since it was opened"),
+        bundle.model("unet"),
+    ):
+        pass
+    with pytest.raises(BundleError, match=r"another file is there now: .* since it was opened"):
+        bundle.tokenizer()
+
+
 @pytest.mark.parametrize("sizes", [(0,), (1000, None), (-4096,)])
 def test_an_archive_that_is_overwritten_while_it_is_open(packed, tmp_path, sizes):
     """Such as by `cp`, under a program that loads one network at a time."""

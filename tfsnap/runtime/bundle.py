@@ -122,9 +122,19 @@ class Bundle:
         return lend(self._storage, file, signature=self.signature_of(name) if several else None)
 
     def read(self, file: str) -> bytes:
-        """Returns the content of a file of the bundle, such as `manifest.goldens.file`."""
-        with self._storage.open(file) as opened:
-            return opened.read()
+        """Returns the content of a file of the bundle, such as `manifest.goldens.file`.
+
+        Raises:
+          BundleError: it was removed or damaged since the bundle was opened.
+        """
+        try:
+            with self._storage.open(file) as opened:
+                return opened.read()
+        except (OSError, EOFError, *ZIP_ERRORS) as error:
+            raise BundleError(
+                f"{self.path / file} cannot be read: {one_line(error) or 'it ends too early'}: the "
+                "bundle was changed since it was opened, open it again"
+            ) from error
 
     def tokenizer(self) -> Tokenizer:
         """Builds the tokenizer of the text encoder.

@@ -53,7 +53,9 @@ class Archive:
     """
 
     def __init__(self, path: pathlib.Path):
+        self._path = path.absolute()
         self._zip = zipfile.ZipFile(path)
+        self._process = os.getpid()
         members = [info for info in self._zip.infolist() if not info.is_dir()]
         for info in members:
             require_safe_name(info.filename)
@@ -72,10 +74,20 @@ class Archive:
         return self._names
 
     def open(self, name: str) -> BinaryIO:
+        if self._process != os.getpid():
+            self._open_again()
         return self._zip.open(name)
 
     def path(self, name: str) -> None:
         return None
+
+    def _open_again(self) -> None:
+        """For a forked process: with its parent it shares the place in the file that is read."""
+        opened = zipfile.ZipFile(self._path)
+        was, now = (os.fstat(archive.fp.fileno()) for archive in (self._zip, opened))
+        if not os.path.samestat(was, now):
+            raise zipfile.BadZipFile("another file is there now")
+        self._zip, self._process = opened, os.getpid()
 
 
 def open_storage(path: str | os.PathLike) -> Storage:
