@@ -82,6 +82,7 @@ def main(argv: list[str]) -> None:
 def _train(stop: StopRequest) -> pathlib.Path | None:
     workdir = pathlib.Path(_WORKDIR.value)
     strategy = make_strategy(_STRATEGY.value)
+    stop.listen()
     job = with_unet(job_from_dict(_CONFIG.value.to_dict()), _UNET.value)
     if place_of(strategy).chief:
         save_config(workdir, job)

@@ -184,6 +184,31 @@ def test_two_workers_of_which_one_is_killed_train_as_one_device(nursery, tmp_pat
         np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
 
 
+def test_a_signal_ends_all_workers_after_a_checkpoint(tmp_path):
+    """TensorFlow takes SIGTERM for itself where several workers meet."""
+    options = ("--steps=2000", "--checkpoint_every=2000", "--slow=0.1")
+    launcher = subprocess.Popen(
+        [
+            *(sys.executable, "tools/launch_local.py", "--workers=2", "--"),
+            *(PROGRAM, str(tmp_path), "--strategy=multi_worker", *options),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    limit = time.monotonic() + 120.0
+    while not (tmp_path / "losses.txt").exists() and time.monotonic() < limit:
+        time.sleep(0.1)
+    launcher.send_signal(signal.SIGTERM)
+    output, _ = launcher.communicate()
+    assert launcher.returncode == 0 and "killed" not in output, output
+    assert output.count("stopped by SIGTERM after step") == 2
+    (saved,) = (tmp_path / "checkpoints").glob("step-*.safetensors")
+    assert 0 < int(saved.stem.removeprefix("step-")) < 2000
+
+
 def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path):
     status, output = launch(tmp_path, "--hang_after=4", "--hang_timeout=15")
     assert status == 0, output

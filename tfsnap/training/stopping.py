@@ -13,6 +13,8 @@ from typing import Any
 
 HUNG_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits(3): start it again.
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Stopped(BaseException):
     """A signal came while there was nothing to finish first. Its argument is the signal's name."""
@@ -34,17 +36,23 @@ class StopRequest:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._note)
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def listen(self) -> None:
+        """Takes the signals back: TensorFlow takes SIGTERM where several workers meet."""
+        if self._before:
+            for number in _SIGNALS:
+                signal.signal(number, self._note)
+
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Inside, the first signal is only noted."""
+        self.listen()
         self._deferred = True
         try:
             yield
