@@ -209,6 +209,29 @@ def test_a_signal_ends_all_workers_after_a_checkpoint(tmp_path):
     assert 0 < int(saved.stem.removeprefix("step-")) < 2000
 
 
+FAILING = """
+import json, os, pathlib, signal, sys, time
+index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+pathlib.Path(sys.argv[1], str(index)).touch()
+while not stopped:
+    time.sleep(0.05)
+time.sleep(1.0)  # As it writes.
+sys.exit("no space left" if index == 0 else 0)
+"""
+
+
+def test_a_worker_that_fails_after_a_signal_is_not_passed_over(tmp_path):
+    (tmp_path / "failing.py").write_text(FAILING)
+    command = [sys.executable, "tools/launch_local.py", "--", str(tmp_path / "failing.py")]
+    launcher = subprocess.Popen([*command, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not all((tmp_path / worker).exists() for worker in "01"):
+        time.sleep(0.05)
+    launcher.send_signal(signal.SIGTERM)
+    assert launcher.wait() == 1
+
+
 def test_a_worker_that_hangs_is_reported_and_replaced(tmp_path):
     status, output = launch(tmp_path, "--hang_after=4", "--hang_timeout=15")
     assert status == 0, output

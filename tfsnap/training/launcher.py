@@ -41,7 +41,8 @@ class Launcher:
         """Runs the workers until all have ended well, or may not be started again.
 
         Returns:
-          The exit status: 0, or that of the worker that failed last.
+          The exit status: 0, or that of the worker that failed last; after a signal the highest,
+          as a worker may have failed to write its checkpoint.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._pass_on)
@@ -49,13 +50,15 @@ class Launcher:
             self._start()
             worker, code = self._wait()
             self._end(code)
-            if code == 0 or self._stopping:
+            if self._stopping:
+                return max(_status(process.returncode) for process in self._processes)
+            if code == 0:
                 return code
             _say(self._what_happened(worker, code))
             if attempt < self._restarts:
                 _say(f"starting all again, restart {attempt + 1} of {self._restarts}")
         _say(f"giving up after {self._restarts} restarts")
-        return code if code > 0 else 128 - code
+        return _status(code)
 
     def _start(self) -> None:
         hosts = [f"localhost:{port}" for port in _free_ports(self._workers)]
@@ -119,6 +122,11 @@ class Launcher:
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
+
+
+def _status(code: int) -> int:
+    """As a shell tells it: 128 and the signal of a process that one ended."""
+    return code if code >= 0 else 128 - code
 
 
 def _free_ports(count: int) -> list[int]:
