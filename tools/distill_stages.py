@@ -183,7 +183,7 @@ class Pipeline:
         given = {key: value for key, value in how.items() if value is not None}
         suffix = "".join(f"-{value}" for value in given.values())
         path = self._workdir / f"scores-{workdir.name}{suffix}.json"
-        self._rows.append(Scored(name, workdir, path))
+        self._rows.append(Scored(name, ROOT / workdir, path))  # Programs run in the root.
         if path.is_file():
             return None
         return Stage(

@@ -1,6 +1,7 @@
 """Step distillation as a user types it: several trainings, a report, and a bundle at the end."""
 
 import json
+import pathlib
 import shlex
 import subprocess
 import sys
@@ -138,6 +139,19 @@ def test_seconds_of_a_training_that_fails_count_too(tmp_path, monkeypatch):
         Training(path, "one", "--config=nothing.py").run("distill")
     seconds = json.loads(path.read_text())
     assert seconds["one"] > 100.0 and seconds["other"] == 5.0
+
+
+def test_a_report_knows_the_teacher_wherever_it_is_written(tmp_path, monkeypatch):
+    pipeline = Pipeline(PIPELINES["full"].replace(stages=()), tmp_path / "workdir", [])
+    scores = {"steps": 8, "sampler": "ddim", "evaluations": 16, "clip_score": 0.5, "top1": 0.25}
+    for stage in pipeline.stages():
+        (given,) = (word for word in stage.command if word.startswith("--json="))
+        path = pathlib.Path(given.removeprefix("--json="))
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({**scores, "count": 4, "chance": 0.1}))
+    monkeypatch.chdir(tmp_path)
+    trained_on = pipeline.report().splitlines()[2].split(" | ")[4]
+    assert trained_on == "2,304,000"  # 9,000 steps of 256.
 
 
 def test_a_pipeline_of_another_config_is_one_line(tmp_path):
