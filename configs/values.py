@@ -12,6 +12,28 @@ from ml_collections.config_dict import placeholder
 from tfsnap.config import Config
 
 
+class _UnknownFieldError(flags.IllegalFlagValueError, AttributeError, KeyError):
+    """Where flags are read it is told in one line; elsewhere a field is missing as ever."""
+
+    def __str__(self) -> str:
+        return self.args[0]  # A KeyError quotes it.
+
+
+class _Values(ml_collections.ConfigDict):
+    """Values of a config: a flag for a field that is not there names those that are."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+    def __getitem__(self, name: str) -> Any:
+        try:
+            return super().__getitem__(name)
+        except KeyError as error:
+            raise _UnknownFieldError(
+                f"flag --config has no field {name!r} there; the fields are {', '.join(self)}"
+            ) from error
+
+
 def config_dict(part: str | None, job: Config) -> ml_collections.ConfigDict:
     """The fields of a job, each of which a flag can override.
 
@@ -24,7 +46,7 @@ def config_dict(part: str | None, job: Config) -> ml_collections.ConfigDict:
       # --config.data.subset.labels="('red heart', 'blue heart')" --config.training.steps=10
     """
     named = {} if part is None else {"part": part}
-    return ml_collections.ConfigDict({**named, **_fields(job)})
+    return _Values({**named, **_fields(job)})
 
 
 def variant_dict(
@@ -52,9 +74,9 @@ def _fields(config: Config) -> dict[str, Any]:
 def _value(value: Any, hint: Any) -> Any:
     """Tuples stay tuples, because flags cannot change lists; None gets a type for the flag."""
     if isinstance(value, Config):
-        return _fields(value)
+        return _Values(_fields(value))
     if isinstance(value, tuple):
-        return tuple(_value(item, None) for item in value)
+        return tuple(_fields(v) if isinstance(v, Config) else _value(v, None) for v in value)
     if value is None:
         kind = next(member for member in typing.get_args(hint) if member is not type(None))
         return placeholder(typing.get_origin(kind) or kind)

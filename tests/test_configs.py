@@ -53,6 +53,19 @@ def test_a_config_is_a_job(parsed, name):
     assert f"configs/{pathlib.Path(path).parent.name}" in module.__doc__  # The command.
 
 
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("training.step", "no field 'step' there; the fields are .*, steps"),
+        ("trianing.steps", "no field 'trianing' there; the fields are .*, training"),
+        ("training.optimizer.lr", "no field 'lr' there; the fields are .*, learning_rate"),
+    ],
+)
+def test_a_field_that_is_not_there_is_one_line(parsed, field, message):
+    with pytest.raises(flags.IllegalFlagValueError, match=f"^flag --config has {message}"):
+        parsed("--config=configs/emoji/clip.py:demo", f"--config.{field}=3")
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if ":" in variants(path)[0]], ids=str)
 def test_a_variant_that_is_not_there_is_one_line(parsed, path):
     with pytest.raises(flags.IllegalFlagValueError) as raised:
