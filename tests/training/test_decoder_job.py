@@ -10,6 +10,7 @@ from tfsnap.config import AutoencoderConfig, TinyDecoderConfig
 from tfsnap.data.shards import ShardError
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.training.jobs.decoder import DecoderJob
+from tfsnap.training.portable import compile_step
 from tfsnap.training.trainer import Trainer
 from tfsnap.weights.archive import describe, load_trained
 from tfsnap.weights.store import WeightFileError, addressed, save_weights
@@ -104,6 +105,18 @@ def test_a_pool_of_another_config_is_refused(job, sampled, tmp_path, change, tol
 def test_a_missing_unet_is_told_before_the_first_step(job):
     with pytest.raises(WeightFileError, match="nowhere: no such weight file"):
         job.replace(unet="nowhere").batches(0)
+
+
+def test_several_pools_cannot_be_compiled(job, tmp_path, monkeypatch):
+    """A step that was compiled would train on the first of them throughout."""
+    latents = np.zeros([8, 8, 8, 4], np.float32)
+    monkeypatch.setattr(DecoderJob, "_sampled", lambda self, number, count: latents[:count])
+    several = job.replace(pool=8, pool_steps=2)
+    with pytest.raises(ValueError, match="pool_steps is 2, .* one pool: it must be 0"):
+        compile_step(several, output=tmp_path / "step", workdir=tmp_path / "run")
+    assert not (tmp_path / "step").exists()
+    one = several.replace(pool_steps=0)
+    assert one.source().at(0)["latent"].shape == (8, 8, 8, 4)
 
 
 def test_a_job_has_one_kind_of_decoder(job):

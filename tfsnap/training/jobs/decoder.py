@@ -112,8 +112,21 @@ class DecoderJob(Config):
         spec = {"latent": tf.TensorSpec(shape, tf.float32)}
         return tf.data.Dataset.from_generator(generate, output_signature=spec)
 
-    def source(self, number: int = 0) -> BatchSource:
-        """The latents of a pool and how they are drawn."""
+    def source(self, number: int | None = None) -> BatchSource:
+        """The latents of a pool and how they are drawn.
+
+        Args:
+          number: of the pool; None for the only one, of which a compiled step takes its data.
+
+        Raises:
+          ValueError: the only one is wanted, and there are more.
+        """
+        if number is None and self.pool_steps:
+            raise ValueError(
+                f"pool_steps is {self.pool_steps}, but the data of a compiled step is one pool: it "
+                "must be 0; make up for it with a larger pool"
+            )
+        number = number or 0
         return BatchSource(
             tables={"latent": self._latents(number)},
             index=np.arange(self.pool),
