@@ -8,6 +8,7 @@ import pytest
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.jobs import AutoencoderJob, UNetJob
+from tfsnap.training.jobs.distill import DistillConfig
 from tfsnap.training.jobs.runs import (
     load_finished,
     load_job,
@@ -17,6 +18,8 @@ from tfsnap.training.jobs.runs import (
 )
 from tfsnap.training.trainer import TrainingError
 from tfsnap.weights.store import WeightFileError
+
+LCM = DistillConfig(consistency=True, teacher_steps=50, cfg_probability=0.0, gamma=0.0)
 
 
 def begin(workdir, job):
@@ -95,6 +98,18 @@ def test_a_run_may_become_longer_and_keep_its_books_otherwise(tmp_path):
     with pytest.raises(TrainingError, match=r"another config: training\.batch_size was 64, is 8\."):
         save_config(tmp_path, smaller)
     assert load_job(tmp_path) == longer
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preview_steps": 0}, "preview_steps is 0; it must be between 1 and 1000"),
+        ({"preview_steps": 51, "distill": LCM}, "preview_steps is 51; .* between 1 and 50"),
+    ],
+)
+def test_pictures_that_cannot_be_drawn_are_refused_before_the_first_step(changes, message):
+    with pytest.raises(ValueError, match=message):
+        UNetJob(**changes)
 
 
 def test_another_part_is_another_run(tmp_path):

@@ -16,6 +16,7 @@ from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.data.prepared.framing import Shape
 from tfsnap.data.shuffle import sampling_index
 from tfsnap.data.source import BatchSource
+from tfsnap.diffusion.paths import LCM_TRAINING_STEPS
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.clip import Clip, TextEncoder
@@ -89,6 +90,14 @@ class UNetJob(Config):
     dropout: float = 0.1
     preview_steps: int = 20
     preview_guidance: float = 3.0
+
+    def __post_init__(self) -> None:
+        # Here, as pictures are first drawn when hours of training may be over.
+        most = self.schedule.steps
+        if self.distill.consistency:  # Its sampler has no more.
+            most = min(most, LCM_TRAINING_STEPS)
+        fits = 1 <= self.preview_steps <= most
+        self._require(fits, "preview_steps", f"between 1 and {most}")
 
     def build(self) -> tuple[keras.Model, Denoise | StepDistill | Consistency | Robust]:
         """See `Job`."""
