@@ -4,13 +4,13 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfsnap.config import UNetConfig, write_json
+from tfsnap.config import UNetConfig, differences, write_json
 from tfsnap.data.examples import spread
 from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
@@ -20,7 +20,7 @@ from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.evolve.race import race, standard_error
 from tfsnap.evolve.ranking import Scored, choose, choose_copy, scored
 from tfsnap.evolve.scoring import Prompts, Scorer, share
-from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
 from tfsnap.runtime.philox import normal
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.sampling import Guided
@@ -109,7 +109,7 @@ class Evolver:
       tell: told each line of the log.
 
     Raises:
-      ValueError: the start network and the table do not fit.
+      ValueError: the start network is not of the kind that robust training goes on with.
       LatencyError: the table lacks a block.
     """
 
@@ -127,6 +127,7 @@ class Evolver:
         self._tell = tell
         self._table = LatencyTable.load(config.table)
         (start,) = convert.read(config.unet, convert.TFSNAP, [UNET])  # Reads no weight.
+        _require_start(config, start.about)
         first = start.config
         # The networks around the UNet, and its prompts, stay the same in all rounds.
         self._job = config.robust.replace(model=first)
@@ -315,4 +316,18 @@ class Evolver:
         noise = [normal(c.seed * 2**32 + i, model.latent_shape) for i in range(c.prompts)]
         return Prompts.make(
             model, tokens=tokens[rows], null_tokens=found.null_tokens, noise=np.stack(noise)
+        )
+
+
+def _require_start(config: EvolveConfig, about: Mapping[str, Any]) -> None:
+    """Looks at the start network's description: a round is too short to make it another kind."""
+    job, distilled = config.robust, Distilled.of(about)
+    wanted = {"prediction": job.prediction, "schedule": job.schedule.to_dict()}
+    changed = differences({name: about.get(name, wanted[name]) for name in wanted}, wanted)
+    if changed:
+        raise ValueError(f"{config.unet} is not what config.robust trains: {'; '.join(changed)}")
+    if distilled and distilled.guidance is not None:
+        raise ValueError(
+            f"guidance is baked into {config.unet}, and robust training learns from data: search "
+            "from the network that it was distilled from"
         )
