@@ -57,7 +57,7 @@ def _arguments() -> argparse.Namespace:
         help="weights of a network that is only read, newer than the step's; may be repeated",
     )
     parser.add_argument(
-        "--steps", type=_at_least(1, int), help="stop after this many; default: at the end"
+        "--steps", type=_at_least(0, int), help="stop after this many; default: at the end"
     )
     parser.add_argument(
         "--seconds", type=_at_least(0, float), default=math.inf, help="stop after this time"

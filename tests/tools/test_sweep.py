@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.tools.programs import ROOT
 from tests.tools.refusals import ending, refusal
+from tfsnap.data.catalogue import EMOJI_VERSION
 from tfsnap.data.fetch import data_root
 from tfsnap.metrics.reference import load_reference
 
@@ -130,7 +131,7 @@ def test_what_cannot_be_swept_is_one_line(runs, swept, more, message):
 
 def test_a_tfds_split_is_the_data_set_that_is_made_of_it(runs, tmp_path):
     clip = f"--clip={runs}/clip/weights.safetensors"
-    name = f"{data_root()}/emoji/16px/1.0.0:holdout"
+    name = f"{data_root()}/emoji/16px/{EMOJI_VERSION}:holdout"
     for given, file in (
         ([f"--tfds={name}", "--side=16"], "tfds"),
         (["--dataset=emoji", "--split=holdout", "--resolution=16", "--nofeatures"], "own"),

@@ -296,7 +296,7 @@ def test_ctrl_c_ends_a_run_after_a_checkpoint(step, run_step, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "argument", ["--steps=0", "--seconds=-1", "--steps_per_call=0", "--checkpoint_every=-5"]
+    "argument", ["--steps=-1", "--seconds=-1", "--steps_per_call=0", "--checkpoint_every=-5"]
 )
 def test_numbers_that_make_no_sense_are_one_clear_line(step, run_step, tmp_path, argument):
     done = run_step(step, f"--workdir={tmp_path / 'run'}", "--seconds=0", argument)
