@@ -1,12 +1,14 @@
 """Files appear whole or not at all."""
 
 import errno
+import json
 import os
 import pathlib
 
 import pytest
 from PIL import Image
 
+from tfsnap.config import write_json
 from tfsnap.runtime import RequestError
 from tfsnap.runtime.output import read_picture, require_writable, write, write_picture
 
@@ -24,6 +26,17 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path, monkeypatch):
         write(path, b"later")
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_report_through_a_link_and_to_a_device(tmp_path):
+    file, link = tmp_path / "there.json", tmp_path / "x.json"
+    link.symlink_to(file)
+    write_json(link, {"a": 1})
+    assert link.is_symlink() and json.loads(file.read_text()) == {"a": 1}
+    null = tmp_path / "null"
+    null.symlink_to("/dev/null")
+    write_json(null, {})
+    assert null.is_symlink() and pathlib.Path("/dev/null").is_char_device()
 
 
 def test_a_link_stays_and_a_device_is_written_to(tmp_path):

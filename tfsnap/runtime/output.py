@@ -7,6 +7,7 @@ import stat
 
 from PIL import Image
 
+from tfsnap.config import write_whole
 from tfsnap.runtime.errors import RequestError, one_line
 
 
@@ -38,7 +39,7 @@ def require_writable(path: pathlib.Path) -> None:
         mode = None
     except OSError as error:  # A name that is too long, a link to itself.
         raise RequestError(f"Cannot write {path}: {error.strerror}") from error
-    folder = _target(path).parent
+    folder = pathlib.Path(os.path.realpath(path)).parent
     if mode is not None and stat.S_ISDIR(mode):
         raise RequestError(f"Cannot write {path}: it is a folder, name a file in it")
     if mode is not None and not stat.S_ISREG(mode):  # As in `write`: its folder stays as it is.
@@ -52,30 +53,15 @@ def require_writable(path: pathlib.Path) -> None:
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file under a temporary name and renames it; through a link, what it points at.
+    """Writes a file, complete or not at all; through a link, what it points at.
 
     Raises:
       RequestError: the file cannot be written.
     """
     try:
-        # Asked of the path, as what /dev/stdout links to has no name if it is a pipe.
-        if path.exists() and not path.is_file():  # /dev/null, a pipe: not to be replaced.
-            path.write_bytes(content)
-            return
-        target = _target(path)
-        # Its own, so that two processes do not write one; cut, as the whole may be too long.
-        partial = target.with_name(f".{target.name[:32]}.{os.getpid()}.partial")
-        try:
-            partial.write_bytes(content)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path, content)
     except OSError as error:
         raise RequestError(f"Cannot write {path}: {error.strerror}") from error
-
-
-def _target(path: pathlib.Path) -> pathlib.Path:
-    return pathlib.Path(os.path.realpath(path))
 
 
 def picture_format(path: pathlib.Path) -> str:
