@@ -11,7 +11,7 @@ from tfsnap.runtime.interpreter import SIGNATURE
 from tfsnap.runtime.lending import lend
 from tfsnap.runtime.manifest import MANIFEST, Component, Manifest
 from tfsnap.runtime.sizes import is_sized
-from tfsnap.runtime.storage import ZIP_ERRORS, Storage, open_storage, sha256
+from tfsnap.runtime.storage import ZIP_ERRORS, Storage, changed, open_storage, sha256
 from tfsnap.tokenizer import VOCAB_SIZE, Tokenizer
 
 
@@ -131,10 +131,7 @@ class Bundle:
             with self._storage.open(file) as opened:
                 return opened.read()
         except (OSError, EOFError, *ZIP_ERRORS) as error:
-            raise BundleError(
-                f"{self.path / file} cannot be read: {one_line(error) or 'it ends too early'}: the "
-                "bundle was changed since it was opened, open it again"
-            ) from error
+            raise changed(self.path / file, error) from error
 
     def tokenizer(self) -> Tokenizer:
         """Builds the tokenizer of the text encoder.

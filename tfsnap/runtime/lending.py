@@ -6,9 +6,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-from tfsnap.runtime.errors import BundleError, one_line
+from tfsnap.runtime.errors import BundleError
 from tfsnap.runtime.signatures import select_signature
-from tfsnap.runtime.storage import ZIP_ERRORS, Storage
+from tfsnap.runtime.storage import ZIP_ERRORS, Storage, changed
 
 
 @contextlib.contextmanager
@@ -48,10 +48,7 @@ def lend(storage: Storage, file: str, *, signature: str | None) -> Iterator[path
                 "with room for it"
             ) from error
         except (EOFError, *ZIP_ERRORS) as error:
-            raise BundleError(
-                f"{file} cannot be read: {one_line(error) or 'it ends too early'}: the bundle was "
-                "changed since it was opened, open it again"
-            ) from error
+            raise changed(file, error) from error
         except ValueError as error:
             raise BundleError(f"{file}: {error}: export the bundle again") from error
         yield copy

@@ -6,12 +6,20 @@ import pathlib
 import zipfile
 from typing import BinaryIO, Protocol
 
-from tfsnap.runtime.errors import BundleError
+from tfsnap.runtime.errors import BundleError, one_line
 from tfsnap.runtime.manifest import MANIFEST, require_safe_name
 
 _ENCRYPTED = 0x1  # Bit of a zip member's flags.
 # What `zipfile` says of damage, which can also look like a newer kind of zip.
 ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, IndexError)
+
+
+def changed(file: object, error: Exception) -> BundleError:
+    """What is told of a file that could be read when its bundle was opened."""
+    return BundleError(
+        f"{file} cannot be read: {one_line(error) or 'it ends too early'}: the bundle was changed "
+        "since it was opened, open it again"
+    )
 
 
 class Storage(Protocol):

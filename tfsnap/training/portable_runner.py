@@ -210,8 +210,7 @@ class PortableRun:
         self._per_call = steps_per_call or (1 if on_cpu else m.log_every)
         every = m.checkpoint_every if checkpoint_every is None else checkpoint_every
         self._checkpoint_every = every or m.steps
-        folder_of_run = workdir / CHECKPOINTS
-        self._checkpoints = CheckpointFolder(folder_of_run, m.keep_checkpoints, m.keep_every)
+        self._checkpoints = _checkpoints_of(m, workdir)
         self._step = PortableStep(
             folder, data=data or folder, most=self._per_call, init=init, frozen=frozen
         )
@@ -340,6 +339,10 @@ def adopt_averages(folder: pathlib.Path, averages: pathlib.Path, *, workdir: pat
     state = {a.name: np.zeros(a.shape, a.dtype) for a in manifest.checkpoint}
     state |= initial_weights(manifest, tensors, averages)
     state["optimizer/iteration"] = np.asarray(about["step"], np.int64)
-    keep = (manifest.keep_checkpoints, manifest.keep_every)
-    CheckpointFolder(workdir / CHECKPOINTS, *keep).write(about["step"], state)
+    _checkpoints_of(manifest, workdir).write(about["step"], state)
     return about["step"]
+
+
+def _checkpoints_of(manifest: Manifest, workdir: pathlib.Path) -> CheckpointFolder:
+    folder = workdir / CHECKPOINTS
+    return CheckpointFolder(folder, manifest.keep_checkpoints, manifest.keep_every)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tfsnap.config import ClipConfig
 from tfsnap.weights.clip_config import clip_from_json, clip_from_open_clip
-from tfsnap.weights.component import CLIP, Component, Report
+from tfsnap.weights.component import CLIP, DESCRIPTION_ERRORS, Component, Report
 from tfsnap.weights.diffusers_folder import open_weights, read_json
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.names.clip import IMAGE_PREFIX
@@ -69,7 +69,7 @@ def _component(
     report, found = Report(), None
     try:
         found = config()
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except DESCRIPTION_ERRORS as error:
         report.add(file, getattr(error, "lines", [repr(error)]))
     report.check(path)
     weights = {name: tensor for name, tensor in tensors().items() if name not in _BUFFERS}

@@ -15,6 +15,8 @@ from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 C = TypeVar("C", bound=Config)
 
 UNET, AUTOENCODER, TEXT_ENCODER = NETWORKS = ("unet", "autoencoder", "text_encoder")
+# What a description that makes no network raises.
+DESCRIPTION_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 CLIP = "clip"  # Both towers, which score pictures; no part of a Stable Diffusion.
 
 CONFIGS: dict[str, type[Config]] = {
@@ -76,7 +78,7 @@ def read_config(source: object, kind: type[C], values: Any) -> C:
     """
     try:
         return kind.from_dict(values)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except DESCRIPTION_ERRORS as error:
         raise WeightFileError(
             f"{source}: its description is damaged, or a newer tfsnap's: no {kind.__name__} can be "
             f"made of it ({error})"

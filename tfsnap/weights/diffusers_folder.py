@@ -8,7 +8,14 @@ from typing import Any
 from tfsnap.config import Config
 from tfsnap.weights import diffusers_config as configs
 from tfsnap.weights.clip_vocabulary import Vocabulary, write_tokenizer
-from tfsnap.weights.component import AUTOENCODER, TEXT_ENCODER, UNET, Component, Report
+from tfsnap.weights.component import (
+    AUTOENCODER,
+    DESCRIPTION_ERRORS,
+    TEXT_ENCODER,
+    UNET,
+    Component,
+    Report,
+)
 from tfsnap.weights.lazy import LazyTensor, write_safetensors
 from tfsnap.weights.names import autoencoder, unet
 from tfsnap.weights.names.text_encoder import PREFIX
@@ -71,7 +78,7 @@ def read_diffusers(path: pathlib.Path, networks: Sequence[str]) -> list[Componen
         try:
             config = _READERS[network](values)
             about = _about(network, path, values)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except DESCRIPTION_ERRORS as error:
             report.add(f"{FOLDERS[network]}/config.json", getattr(error, "lines", [repr(error)]))
             continue
         found = _modern(network, open_weights(folder, _STEMS[network], _TORCH_STEMS[network]))
