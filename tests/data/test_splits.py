@@ -12,7 +12,8 @@ from tfsnap.data.splits import assign_splits
 
 def picture(label, tone, style):
     words = Words(code_point=f"{label} {tone}", label=label, tags=(), group="g", tone=tone)
-    return Picture(f"{label}/{tone}/{style}", words, style, Drawing(svg=f"{label}/{tone}/{style}"))
+    key = f"{label}/{tone}/{style}"
+    return Picture(key, words, style, Drawing(svg=key), packaged=key)
 
 
 def catalogue(toned=30, plain=60, styles=STYLES):

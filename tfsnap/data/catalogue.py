@@ -27,7 +27,7 @@ from typing import Any
 from tfsnap.data import fetch
 from tfsnap.data.captions import STYLES, TONES
 
-EMOJI_VERSION = "2.0.0"  # Of the data set: what is in it, and in which split.
+EMOJI_VERSION = "3.0.0"  # Of the data set: what is in it, and in which split.
 GROUPS = (
     "smileys-emotion",
     "people-body",
@@ -88,12 +88,15 @@ class Picture:
         concept.
       style: one of `tfsnap.data.captions.STYLES`.
       drawing: what is rendered.
+      packaged: the key by the name that its package has for it, another one where rule 6 renames it.
+        The holdout goes by it, so that a picture stays in its split when its name is put right.
     """
 
     key: str
     words: Words
     style: str
     drawing: Drawing
+    packaged: str
 
 
 def read_catalogue(tarballs: Mapping[fetch.Tarball, pathlib.Path]) -> list[Picture]:
@@ -116,11 +119,22 @@ def read_catalogue(tarballs: Mapping[fetch.Tarball, pathlib.Path]) -> list[Pictu
     flat = drawings["fluent flat"]
     drawings["fluent 3d"] = {code: image for code, image in bitmaps.items() if code in flat}
     pictures = [
-        Picture(f"{code}/{style.replace(' ', '-')}", words[code], style, drawings[style][code])
+        Picture(
+            key=_key(code, style),
+            words=words[code],
+            style=style,
+            drawing=drawings[style][code],
+            # To exchange twice is to have the first name again.
+            packaged=_key(_shown(code) if style == "fluent 3d" else code, style),
+        )
         for style in STYLES
         for code in drawings[style].keys() & words.keys()
     ]
     return sorted(pictures, key=lambda picture: picture.key)
+
+
+def _key(code_point: str, style: str) -> str:
+    return f"{code_point}/{style.replace(' ', '-')}"
 
 
 def normalize(code_point: str) -> str:

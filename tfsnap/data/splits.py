@@ -64,7 +64,7 @@ def _holdout_keys(pictures: Sequence[Picture], splits: dict[str, str]) -> list[s
     )
     wanted = round(HOLDOUT_SHARE * len(combinations))
     held_out: list[str] = []
-    for picture in sorted(combinations, key=lambda p: _hash("holdout", p.key)):
+    for picture in sorted(combinations, key=lambda p: _hash("holdout", p.packaged)):
         # Train must keep another combination with each of the parts, now and at the end.
         if splits[picture.key] != "train" or min(left[part] for part in _parts(picture)) < 2:
             continue
