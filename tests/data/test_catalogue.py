@@ -113,3 +113,11 @@ def test_a_tarball_without_its_file_is_named(toy_packages, tmp_path):
 )
 def test_pictures_of_fluent_3d_go_by_the_tone_that_they_show(named, shown):
     assert list(_by_shown_tone({named: Drawing(bitmap=b"x")})) == [shown]
+
+
+def test_pictures_keep_the_key_of_their_packages_name(pictures):
+    keys = {(p.key, p.packaged) for p in pictures if p.words.code_point == f"{TONED[0]}-1f3fc"}
+    light, medium = (f"{TONED[0]}-1f3f{digit}" for digit in "cd")
+    styles = ("noto", "twemoji", "fluent-flat")
+    renamed = (f"{light}/fluent-3d", f"{medium}/fluent-3d")
+    assert keys == {renamed, *((f"{light}/{style}", f"{light}/{style}") for style in styles)}

@@ -11,7 +11,7 @@ from tests.data.toy_packages import KEPT, TONED, make_packages
 from tests.full_disk import full_disk
 from tfsnap.data import emoji, fetch
 from tfsnap.data.captions import STYLES
-from tfsnap.data.catalogue import read_catalogue
+from tfsnap.data.catalogue import EMOJI_VERSION, read_catalogue
 from tfsnap.data.examples import load_examples
 from tfsnap.data.render import render
 
@@ -123,7 +123,7 @@ def test_tfds_finds_it_by_name_in_the_data_root(prepare_toys, toy_packages, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(emoji.Emoji, "builder_configs", {"8px": emoji.EmojiConfig(resolution=8)})
     prepared = prepare_toys(toy_packages, None)
-    assert prepared.data_path == tmp_path / "data" / "emoji" / "8px" / "2.0.0"
+    assert prepared.data_path == tmp_path / "data" / "emoji" / "8px" / EMOJI_VERSION
     monkeypatch.delattr(fetch, "fetch_tarball")  # Nothing is fetched again.
     dataset, info = tfds.load("emoji/8px", split="train", with_info=True)
     assert len(dataset) == info.splits["train"].num_examples == len(load_examples(resolution=8))

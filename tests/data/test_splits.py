@@ -81,6 +81,23 @@ def test_the_order_of_pictures_changes_nothing():
     assert assign_splits(shuffled) == assign_splits(pictures)
 
 
+def test_a_picture_that_is_renamed_stays_in_its_split():
+    pictures = catalogue()
+    exchanged = {"medium": "medium-light", "medium-light": "medium"}
+    renamed = [
+        dataclasses.replace(
+            picture(p.words.label, exchanged.get(p.words.tone, p.words.tone), p.style),
+            drawing=p.drawing,
+            packaged=p.key,
+        )
+        for p in pictures
+        if p.style == "fluent 3d"
+    ] + [p for p in pictures if p.style != "fluent 3d"]
+    before, after = assign_splits(pictures), assign_splits(renamed)
+    assert {p.packaged: after[p.key] for p in renamed} == before
+    assert any(p.key != p.packaged and after[p.key] == "holdout" for p in renamed)
+
+
 def test_a_lone_style_is_never_left_out():
     """Nothing else would show the concept, or the tone of it."""
     splits = assign_splits(catalogue(toned=3, plain=10, styles=("noto",)))

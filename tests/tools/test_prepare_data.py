@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.prepared.sources import example, write_folder, write_tar
+from tfsnap.data.catalogue import EMOJI_VERSION
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +36,7 @@ def test_it_says_what_there_is_and_where():
     ]
     folder = Path(lines[-1].removeprefix("Data: "))
     assert (folder / "dataset_info.json").is_file()
-    assert folder.parts[-3:] == ("emoji", "16px", "2.0.0")
+    assert folder.parts[-3:] == ("emoji", "16px", EMOJI_VERSION)
 
 
 def test_without_npm_one_line_says_what_to_do(tmp_path):

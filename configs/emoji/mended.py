@@ -1,0 +1,81 @@
+"""The 64 px networks of version 1.0.0 of the emoji, taught the right names of fluent 3d's tones.
+
+    tools/train.py --config=configs/emoji/mended.py:clip --workdir=runs/emoji/clip
+    tools/train.py --config=configs/emoji/mended.py:unet --workdir=runs/emoji/unet
+    tools/train.py --config=configs/emoji/mended.py:finetuned --workdir=runs/emoji/finetuned \
+      --unet=tfsnap/presets/emoji-64/evolved.json
+    tools/train.py --config=configs/emoji/mended.py:teacher16 --workdir=runs/emoji/distill/teacher16
+
+and so on: efficient16, efficient8, baked8, baked4, baked2 and baked1, all with --unet. Each variant
+goes on from what the variant of its name of `clip.py`, `unet.py` and `distill.py` reached on
+version 1.0.0, below runs/emoji-1.0.0, by a short training, sized for two cores, on the data as it
+is now. The splits let it: what training does not see now it did not see then. CLIP's result and the
+teacher's are put in tfsnap/presets, where the trainings after them look for them.
+"""
+
+import ml_collections
+
+from configs.emoji import clip, distill, unet
+from configs.values import variant_dict
+from tfsnap.training.config import TrainingConfig
+from tfsnap.training.jobs import UNetJob
+
+BEFORE = "runs/emoji-1.0.0"
+
+
+def _short(
+    training: TrainingConfig, run: str, *, steps: int, batch_size: int = 64, ema_decay: float = 0.99
+) -> TrainingConfig:
+    """A short training on from the weights of a run, at most at 3e-4."""
+    optimizer = training.optimizer.replace(
+        learning_rate=3e-4, warmup_steps=steps // 10, ema_decay=ema_decay
+    )
+    return training.replace(
+        init=f"{BEFORE}/{run}/weights.safetensors",
+        steps=steps,
+        batch_size=batch_size,
+        log_every=50,
+        checkpoint_every=100,
+        preview_every=0,
+        optimizer=optimizer,
+    )
+
+
+def _unet(job: UNetJob, run: str, steps: int) -> UNetJob:
+    return job.replace(
+        training=_short(job.training, run, steps=steps), latents="runs/emoji/latents"
+    )
+
+
+def _distilled(stage: str, steps: int) -> UNetJob:
+    return _unet(distill.VARIANTS[f"full_{stage}"], f"distill/{stage}", steps)
+
+
+def _fewer(baked4: UNetJob, *, steps: int) -> UNetJob:
+    """As `configs/emoji/pipeline.py` goes on from `baked4`."""
+    before = f"runs/emoji/distill/baked{2 * steps}/weights.safetensors"
+    halved = baked4.distill.replace(teacher=before, steps=steps, teacher_steps=2 * steps)
+    init = f"{BEFORE}/distill/baked{steps}/weights.safetensors"
+    return baked4.replace(distill=halved, training=baked4.training.replace(init=init))
+
+
+_CLIP = clip.VARIANTS["full"]
+_BAKED4 = _distilled("baked4", 200)
+
+VARIANTS = {
+    "clip": _CLIP.replace(training=_short(_CLIP.training, "clip", steps=400, batch_size=256)),
+    "unet": _unet(unet.VARIANTS["full"], "unet", 1_200),
+    "finetuned": _unet(unet.VARIANTS["finetuned"], "finetuned", 800),
+    "teacher16": _distilled("teacher16", 300),
+    "efficient16": _distilled("efficient16", 400),
+    "efficient8": _distilled("efficient8", 400),
+    "baked8": _distilled("baked8", 400),
+    "baked4": _BAKED4,
+    "baked2": _fewer(_BAKED4, steps=2),
+    "baked1": _fewer(_BAKED4, steps=1),
+}
+
+
+def get_config(variant: str = "unet") -> ml_collections.ConfigDict:
+    part = "clip" if variant == "clip" else "unet"
+    return variant_dict(part, VARIANTS, variant)
