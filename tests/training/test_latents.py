@@ -21,6 +21,7 @@ from tests.training.tiny_job import TRAINING, UNET, shared_strategy
 from tfsnap.data.augment import AugmentConfig, Augmenter
 from tfsnap.data.shards import ShardedTables, ShardError, ShardWriter
 from tfsnap.models.autoencoder import build_autoencoder
+from tfsnap.models.clip import build_text_encoder
 from tfsnap.training.jobs import encoding, unet
 from tfsnap.training.jobs.encoding import encode_latents
 from tfsnap.training.jobs.inputs import DataConfig
@@ -92,6 +93,20 @@ def test_without_embeddings_clip_reads_the_captions(networks, tmp_path):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
     assert cached.build()[1].text_encoder is cached.text_encoder
+
+
+def test_tokens_depend_on_the_vocabulary_and_not_on_clips_weights(networks, tmp_path):
+    encode_latents(job_of(networks), tmp_path / "tokens", embeddings=False)
+    text = job_of(networks).text_encoder
+
+    def source(**config):
+        other = build_text_encoder(dataclasses.replace(text.config, **config))
+        save_weights(tmp_path / "text", other.variables, metadata=describe(other))
+        job_of(networks, latents=str(tmp_path / "tokens"), clip=str(tmp_path / "text")).source()
+
+    source()
+    with pytest.raises(ShardError, match=r"tokens was \[\d+, 32, 0\], is \[\d+, 48, 0\]"):
+        source(vocab_size=48)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

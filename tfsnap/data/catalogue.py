@@ -88,7 +88,7 @@ class Picture:
         concept.
       style: one of `tfsnap.data.captions.STYLES`.
       drawing: what is rendered.
-      packaged: the key by the name that its package has for it, another one where rule 6 renames it.
+      packaged: the key by the name that its package has for it; another one if rule 6 renames it.
         The holdout goes by it, so that a picture stays in its split when its name is put right.
     """
 

@@ -69,7 +69,11 @@ def encode_latents(
     for writer in writers.values():
         writer.finish()
     return open_latents(
-        folder, data=job.data, context_width=job.model.context_width, weights=job.weights
+        folder,
+        data=job.data,
+        context_width=job.model.context_width,
+        weights=job.weights,
+        tokens=job.tokens,
     )
 
 
@@ -130,8 +134,12 @@ class _Encoder:
 
     def _about(self) -> dict[str, Any]:
         job = self._job
+        weights, more = job.weights, {}
+        if not self._embeddings:
+            weights, more = {"autoencoder": job.autoencoder}, {"tokens": job.tokens()}
         return {
-            **facts(job.data, augmentations=self._augmentations, weights=job.weights),
+            **facts(job.data, augmentations=self._augmentations, weights=weights),
+            **more,
             "augmentations": self._augmentations,
             "variants": self._pictures.tokens.shape[1],
             "context": [self._pictures.tokens.shape[2], job.text_encoder.config.width],

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,7 @@ def open_latents(
     data: DataConfig,
     context_width: int,
     weights: Mapping[str, str | os.PathLike],
+    tokens: Callable[[], list[int]],
 ) -> Latents:
     """Opens a cache that was made for a job.
 
@@ -99,14 +100,18 @@ def open_latents(
       folder: the cache.
       data: the job's pictures.
       context_width: width of the context that the network expects.
-      weights: the job's weight files by network; those that are not there are not compared.
+      weights: the job's weight files by network; those that are not there are not compared, and
+        neither are those that the cache does not depend on.
+      tokens: gives how the job writes captions as tokens: their number, the vocabulary's size, and
+        what fills a row. Asked where a cache holds tokens only, which do not depend on CLIP's
+        weights.
 
     Raises:
       ShardError: there is no finished cache, or it was made from something else.
     """
     parts = _open_parts(pathlib.Path(folder))
     about = parts["moments"].about
-    there = {network: path for network, path in weights.items() if os.path.isfile(path)}
+    there = {name: weights[name] for name in about["weights"] if os.path.isfile(weights[name])}
     wanted = facts(data, augmentations=about["augmentations"], weights=there)
     wanted["context"] = [about["context"][0], context_width]
     found = {
@@ -115,6 +120,8 @@ def open_latents(
         "weights": {network: about["weights"][network] for network in there},
         "context": about["context"],
     }
+    if not about["embeddings"]:
+        wanted["tokens"], found["tokens"] = tokens(), about.get("tokens")
     changed = differences(found, wanted)
     if changed:
         raise ShardError(

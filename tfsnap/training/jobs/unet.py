@@ -316,6 +316,11 @@ class UNetJob(Config):
         about = self._conditioner.about
         return self.text_encoder.config, about.get("pad_token", 0)
 
+    def tokens(self) -> list[int]:
+        """What the tokens of a caption depend on: their number, the vocabulary's size, padding."""
+        reader, pad = self._tokens
+        return [reader.context_length, reader.vocab_size, pad]
+
     @functools.cached_property
     def trained_autoencoder(self) -> Autoencoder:
         """The autoencoder, frozen."""
@@ -352,6 +357,7 @@ class UNetJob(Config):
                 data=self.data,
                 context_width=self.model.context_width,
                 weights=self.weights,
+                tokens=self.tokens,
             )
             return {square: stored}
         return {shape: self._encode(pictures) for shape, pictures in self.pictures.items()}
