@@ -60,14 +60,14 @@ def _fewer(baked4: UNetJob, *, steps: int) -> UNetJob:
 
 
 _CLIP = clip.VARIANTS["full"]
-_BAKED4 = _distilled("baked4", 200)
+_BAKED4 = _distilled("baked4", 150)
 
 VARIANTS = {
     "clip": _CLIP.replace(training=_short(_CLIP.training, "clip", steps=400, batch_size=256)),
     "unet": _unet(unet.VARIANTS["full"], "unet", 1_200),
-    "finetuned": _unet(unet.VARIANTS["finetuned"], "finetuned", 800),
-    "teacher16": _distilled("teacher16", 300),
-    "efficient16": _distilled("efficient16", 400),
+    "finetuned": _unet(unet.VARIANTS["finetuned"], "finetuned", 500),
+    "teacher16": _distilled("teacher16", 200),
+    "efficient16": _distilled("efficient16", 300),
     "efficient8": _distilled("efficient8", 400),
     "baked8": _distilled("baked8", 400),
     "baked4": _BAKED4,
