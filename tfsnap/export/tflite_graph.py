@@ -78,10 +78,13 @@ class TFLiteGraph:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
         (graph,) = model.subgraphs
         data = {}
-        for tensor in graph.tensors:
+        for number, tensor in enumerate(graph.tensors, start=1):
             stored = model.buffers[tensor.buffer].data
             if stored is not None and len(stored):
-                data[tensor.buffer] = _held(np.asarray(stored).view(_DTYPES[tensor.type]), tensor)
+                # Equal bytes share a buffer, zeros of a bias and of a slice's begin among them:
+                # each tensor has a number of its own, since their types and shapes are theirs.
+                tensor.buffer = number
+                data[number] = _held(np.asarray(stored).view(_DTYPES[tensor.type]), tensor)
         return cls(model, data)
 
     def _operator(self, packed: schema.OperatorT) -> Operator:
