@@ -35,18 +35,19 @@ def test_equal_pictures_have_a_finite_psnr():
 
 
 def ssim_of_wang(one, other):
-    """Equations 14 to 16 and 13 of Wang et al. 2004, window by window in float64, range 2."""
+    """Equations 14 to 16 and 13 of Wang et al. 2004, window by window in float64, of 255 levels."""
     places = np.arange(11) - 5.0
     bell = np.exp(-np.square(places) / (2 * 1.5**2))
     weights = np.outer(bell, bell) / bell.sum() ** 2
-    x, y = (sliding_window_view(p.astype(np.float64), (11, 11), (1, 2)) for p in (one, other))
+    levels = ((picture.astype(np.float64) + 1.0) * 127.5 for picture in (one, other))
+    x, y = (sliding_window_view(part, (11, 11), (1, 2)) for part in levels)
 
     def mean(values):  # [N, H', W', C, 11, 11] to [N, H', W', C]
         return (values * weights).sum(axis=(-2, -1))
 
     at_x, at_y = mean(x), mean(y)
     x, y = x - at_x[..., None, None], y - at_y[..., None, None]
-    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     brightness = (2 * at_x * at_y + c1) / (at_x**2 + at_y**2 + c1)
     structure = (2 * mean(x * y) + c2) / (mean(x**2) + mean(y**2) + c2)
     return (brightness * structure).mean(axis=(1, 2, 3))
@@ -59,6 +60,13 @@ def test_ssim_is_wangs(noise):
     found = ssim(originals=smooth, decoded=decoded)
     np.testing.assert_allclose(found, ssim_of_wang(smooth, decoded), atol=1e-4)
     np.testing.assert_allclose(ssim(originals=smooth, decoded=smooth), 1.0, atol=1e-6)
+
+
+def test_a_grey_a_little_brighter_is_nearly_the_same():
+    grey = np.zeros([1, 16, 16, 3], np.float32)
+    found = ssim(originals=grey + 0.02, decoded=grey - 0.02)
+    brightness = (2 * 1.02 * 0.98 + 4e-4) / (1.02**2 + 0.98**2 + 4e-4)  # Above 0.999.
+    np.testing.assert_allclose(found, brightness, atol=3e-4)
 
 
 def test_ssim_needs_its_window():

@@ -69,7 +69,8 @@ def ssim(*, originals: np.ndarray, decoded: np.ndarray) -> np.ndarray:
         )
 
     def of_part(original: np.ndarray, other: np.ndarray) -> tf.Tensor:
-        pair = (tf.constant(part, tf.float32) for part in (original, other))
+        # Its comparison of means is of intensities, which begin at 0 and not at -1.
+        pair = (tf.constant(part, tf.float32) + 1.0 for part in (original, other))
         return tf.image.ssim(*pair, max_val=_RANGE, filter_size=_WINDOW)
 
     return in_batches(of_part, originals, decoded, size=_BATCH)
