@@ -5,7 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from tests.training.latent_job import job_of
+from tests.training.tiny_job import UNET
 from tfsnap.evolve.config import EvolveConfig
+from tfsnap.models.latent_diffusion import Distilled
+from tfsnap.models.unet import build_unet
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.jobs import AutoencoderJob, UNetJob
 from tfsnap.training.jobs.distill import DistillConfig
@@ -16,8 +20,10 @@ from tfsnap.training.jobs.runs import (
     require_same_config,
     save_config,
 )
-from tfsnap.training.trainer import TrainingError
-from tfsnap.weights.store import WeightFileError
+from tfsnap.training.lora import LoraConfig, LoraUNet
+from tfsnap.training.trainer import WEIGHTS, TrainingError
+from tfsnap.weights.archive import describe
+from tfsnap.weights.store import WeightFileError, save_weights
 
 LCM = DistillConfig(consistency=True, teacher_steps=50, cfg_probability=0.0, gamma=0.0)
 
@@ -41,6 +47,18 @@ def test_a_run_that_is_not_finished_is_told_as_such(tmp_path):
     begin(tmp_path, UNetJob())
     with pytest.raises(WeightFileError, match="is not finished, it has no weights.safetensors"):
         load_finished(tmp_path)
+
+
+@pytest.mark.parametrize("whose", ["its own", "its base's"])
+def test_a_lora_is_drawn_as_it_was_distilled_to_be(networks, tmp_path, whose):
+    distilled = {"distilled": {"steps": 4, "guidance": 3.0, "sampler": "lcm"}}
+    of_base, of_lora = ({}, distilled) if whose == "its own" else (distilled, {})
+    base, lora = build_unet(UNET), LoraConfig(rank=2, base=str(tmp_path / "base"))
+    save_weights(lora.base, base.variables, metadata=describe(base, **of_base))
+    save_config(tmp_path, job_of(networks, lora=lora))
+    adapted = LoraUNet(base, lora)
+    save_weights(tmp_path / WEIGHTS, adapted.variables, metadata={**adapted.about(), **of_lora})
+    assert load_finished(tmp_path).distilled == Distilled(4, 3.0, "lcm")
 
 
 def test_fields_that_a_run_did_not_know_have_their_default(tmp_path):

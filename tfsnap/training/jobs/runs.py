@@ -128,7 +128,9 @@ def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
             f"{workdir} is not finished, it has no {WEIGHTS}: run the same tools/train.py again"
         )
     if job.lora.rank:
-        return job.assemble(merge(job.lora_base(), load_tensors(weights)[0], job.lora))
+        base, (tensors, about) = job.lora_base(), load_tensors(weights)
+        made_for = Distilled.of(about) or Distilled.of(base.about)
+        return job.assemble(merge(base.model, tensors, job.lora), made_for)
     found = load_trained(weights, "unet")
     return job.assemble(found.model, Distilled.of(found.about))
 

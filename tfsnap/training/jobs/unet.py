@@ -161,10 +161,10 @@ class UNetJob(Config):
     def _network(self) -> UNet | LoraUNet:
         if not self.lora.rank:
             return build_unet(self.model)
-        return LoraUNet(self.lora_base(), self.lora)
+        return LoraUNet(self.lora_base().model, self.lora)
 
-    def lora_base(self) -> UNet:
-        """The network that is adapted.
+    def lora_base(self) -> Trained:
+        """The network that is adapted, and what its file says of it.
 
         Raises:
           ValueError: it is not named, or not of the shape that the config says.
@@ -184,7 +184,7 @@ class UNetJob(Config):
             raise ValueError(f"{self.lora.base} predicts {told}, config.prediction says otherwise")
         self._require_like_mine(self.lora.base, found)
         found.model.trainable = False
-        return found.model
+        return found
 
     def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
         """See `Job`."""
