@@ -48,6 +48,7 @@ NETWORKS = (
     "unet-snapfusion_848m",
     "decoder-sd15",
     "decoder-snapfusion",
+    "encoder-sd15",
 )
 PRECISIONS = ("float32", "float16")
 

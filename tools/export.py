@@ -21,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.export.bundle_writer import BundleSpec, write_bundle
+from tfsnap.export.chunks import MOST_CHUNKS
 from tfsnap.export.converter import PRECISIONS
 from tfsnap.export.quantisation.formats import FORMATS
 from tfsnap.models.latent_diffusion import LatentDiffusion
@@ -80,7 +81,9 @@ _SHAPES = flags.DEFINE_multi_string(
     "Height x width of the pictures, 512x768, or 512 for a square; by default the training's. May "
     "be repeated, the default first.",
 )
-_CHUNKS = flags.DEFINE_integer("chunks", 1, "Files that the UNet is split in, to run in turn.", 1)
+_CHUNKS = flags.DEFINE_integer(
+    "chunks", 1, "Files that the UNet is split in, to run in turn.", 1, MOST_CHUNKS
+)
 _GUIDANCE_BATCH = flags.DEFINE_bool(
     "guidance_batch", False, "Let the UNet take both contexts of guidance in one call."
 )
@@ -129,6 +132,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
+    if not (_WORKDIR.value or _WEIGHTS.value):
+        raise app.UsageError("--workdir or --weights is empty: name a folder")
     try:
         manifest = export()
     except (FetchError, OSError, TfsnapError, ValueError) as error:

@@ -5,6 +5,7 @@ import pathlib
 
 from absl import flags
 
+from tfsnap.export.quantisation.calibration import recorded_pictures
 from tfsnap.export.quantisation.formats import FORMATS
 from tfsnap.export.quantisation.quantiser import QuantisationSpec
 from tfsnap.export.quantisation.ranges import METHODS
@@ -68,6 +69,7 @@ class QuantisationFlags:
         for flag in (self._calibration, self._sensitivity):
             _require_outside(flag, output)
         path = self._calibration.value
+        self._require_recorded(path)
         return QuantisationSpec(
             prompts=tuple(self._prompts.value),
             steps=self._steps.value,
@@ -77,6 +79,18 @@ class QuantisationFlags:
             sensitivity=pathlib.Path(table or f"{pathlib.Path(output)}.sensitivity.tsv"),
             all_sensitivities=bool(table),
         )
+
+    def _require_recorded(self, path: str | None) -> None:
+        """What a file was recorded on is what is asked for, if anything is."""
+        if not path or not os.path.exists(path):
+            return
+        recorded = recorded_pictures(path)
+        for name, flag in {"prompts": self._prompts, "steps": self._steps}.items():
+            if flag.present and name in recorded and recorded[name] != flag.value:
+                raise ValueError(
+                    f"--{flag.name} is {flag.value}, but {path} exists and was recorded with "
+                    f"{recorded[name]}: leave the flag out, or give another --calibration"
+                )
 
     def _refuse_all(self, precision: str) -> None:
         for flag in vars(self).values():

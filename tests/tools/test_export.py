@@ -237,7 +237,14 @@ def test_a_goal_that_is_met_and_one_out_of_reach(weights, tmp_path):
     assert ending("export", *output, *first, *one, "--psnr=15") is None
     manifest = Bundle.open(tmp_path / "bundle").manifest
     assert min(c.parity.psnr_db for c in manifest.components.values()) >= 15.0
-    told = refused(weights, tmp_path, *first, "--psnr=150")
+    told = refused(weights, tmp_path, *first, "--psnr=15", "--calibration_prompt=plum")
+    assert "--calibration_prompt is ['plum'], but " in told
+    assert "was recorded with ['pear']: leave the flag out, or give another --calibra" in told
+    told = refused(weights, tmp_path, *first, "--psnr=15", "--calibration_steps=3")
+    assert "--calibration_steps is 3, but " in told and "was recorded with 2: leave" in told
+    told = refused(weights, tmp_path, *first, "--psnr=15", "--min_psnr=16")
+    assert "min_psnr is 16, above psnr=15, with which layers are chosen: raise psnr" in told
+    told = refused(weights, tmp_path, *first, *one, "--psnr=150")
     assert "--psnr=150 is out of reach for the text_encoder: it is" in told
     assert Bundle.open(tmp_path / "bundle").manifest == manifest
     names = {"bundle", "calibration.safetensors", "bundle.sensitivity.tsv"}

@@ -79,8 +79,8 @@ class BundleSpec:
       quantisation: how activations are quantised, for a precision of `FORMATS` and no other.
 
     Raises:
-      ValueError: `quantisation` does not belong to the precision, `min_psnr_db` is no number, or
-        no reader of bundles samples so.
+      ValueError: `quantisation` does not belong to the precision, `min_psnr_db` is no number or
+        above its goal, or no reader of bundles samples so.
     """
 
     name: str
@@ -104,6 +104,12 @@ class BundleSpec:
             )
         if self.min_psnr_db is not None and not math.isfinite(self.min_psnr_db):
             raise ValueError(f"min_psnr is {self.min_psnr_db}; it must be a finite number of dB")
+        goal = self.quantisation.psnr_db if self.quantisation else None
+        if goal is not None and self.threshold_db > goal:
+            raise ValueError(
+                f"min_psnr is {self.min_psnr_db:g}, above psnr={goal:g}, with which layers are "
+                "chosen: raise psnr, or leave min_psnr out"
+            )
         for field, known in {"default": SAMPLERS, "spacing": SPACINGS}.items():
             value = getattr(self.sampler, field)
             if value not in known:

@@ -11,6 +11,7 @@ from tfsnap.export.flatbuffer import ConvertedModel
 from tfsnap.export.schema import schema
 from tfsnap.export.tflite_graph import ABSENT
 
+MOST_CHUNKS = 100  # That a program takes: a slip is told before minutes of work.
 _SLACK = (
     0.1  # Of a chunk's share of the weights: how far a cut may move to have fewer tensors pass.
 )
@@ -33,7 +34,8 @@ def split(model: ConvertedModel, count: int) -> list[ConvertedModel]:
     """
     graph = _Graph(model)
     if not 1 <= count <= len(graph.steps):
-        raise ValueError(f"chunks is {count}; this network can be split in 1 to {len(graph.steps)}")
+        most = len(graph.steps)
+        raise ValueError(f"--chunks is {count}; this network can be split in 1 to {most}")
     bounds = [0, *_cuts(graph, count), len(graph.steps)]
     return [graph.chunk(*bounds[i : i + 2]) for i in range(count)]
 

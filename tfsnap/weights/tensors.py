@@ -1,11 +1,12 @@
 """Safetensors files, in numpy only: written whole or not at all."""
 
+import contextlib
 import json
 import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import safetensors
@@ -108,13 +109,28 @@ def load_tensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[s
     Raises:
       WeightFileError: the file is missing, truncated or not safetensors.
     """
-    path = pathlib.Path(path)
+    with _opened(pathlib.Path(path)) as file:
+        metadata = parsed(path, file.metadata() or {})
+        return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+
+
+def load_metadata(path: str | os.PathLike) -> dict[str, object]:
+    """Reads the metadata of a safetensors file written by `save_tensors`, and no array.
+
+    Raises:
+      WeightFileError: the file is missing, truncated or not safetensors.
+    """
+    with _opened(pathlib.Path(path)) as file:
+        return parsed(path, file.metadata() or {})
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[safetensors.safe_open]:
     if not path.is_file():
         raise WeightFileError(f"{path}: no such weight file")
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            metadata = parsed(path, file.metadata() or {})
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
+            yield file
     except safetensors.SafetensorError as error:
         size = path.stat().st_size
         raise WeightFileError(

@@ -44,3 +44,8 @@ def test_it_measures_as_often_as_the_number_has_bits():
     found = layers_to_keep("unet", {str(i): i for i in range(1000)}, counted, goal_db=35)
     assert found == {str(i) for i in range(638)}
     assert len(asked) <= 11
+
+
+def test_a_network_that_gives_nan_meets_no_goal():
+    with pytest.raises(GoalError, match="out of reach for the unet: it is nan dB"):
+        layers_to_keep("unet", ALONE, lambda kept: float("nan"), goal_db=10)

@@ -11,9 +11,10 @@ import numpy as np
 from tfsnap.export.graphs import Graph
 from tfsnap.export.keras_components import Call
 from tfsnap.weights.store import address
-from tfsnap.weights.tensors import load_tensors, save_tensors
+from tfsnap.weights.tensors import load_metadata, load_tensors, save_tensors
 
 _SIDES = ("inputs", "outputs")
+_PICTURES = "pictures/"  # In the header beside the networks, whose names hold no slash.
 _METHOD = "all:"  # Begins fingerprints. Those of earlier files had no such word.
 _REMEDY = "give another --calibration, which is then recorded"
 
@@ -41,12 +42,17 @@ class NetworkCalibration:
 Calibration = dict[str, NetworkCalibration]  # By network.
 
 
-def save_calibration(path: str | os.PathLike, calibration: Calibration) -> None:
+def save_calibration(
+    path: str | os.PathLike,
+    calibration: Calibration,
+    pictures: Mapping[str, object] | None = None,
+) -> None:
     """Writes a calibration as safetensors, whole or not at all.
 
     Args:
       path: file to write.
       calibration: networks, whose names hold no slash.
+      pictures: what was drawn, for `recorded_pictures`.
 
     Raises:
       OSError: the file cannot be written.
@@ -57,7 +63,17 @@ def save_calibration(path: str | os.PathLike, calibration: Calibration) -> None:
         for i, call in enumerate(one.calls):
             for side, arrays in zip(_SIDES, call, strict=True):
                 tensors |= {f"{side}/{network}/{i}/{name}": v for name, v in arrays.items()}
-    save_tensors(path, tensors, {name: one.weights for name, one in calibration.items()})
+    weights = {name: one.weights for name, one in calibration.items()}
+    save_tensors(path, tensors, {**weights, _PICTURES: dict(pictures or {})})
+
+
+def recorded_pictures(path: str | os.PathLike) -> dict[str, object]:
+    """What was drawn for a file of `save_calibration`; nothing where it does not tell.
+
+    Raises:
+      WeightFileError: the file is missing, truncated or not safetensors.
+    """
+    return load_metadata(path).get(_PICTURES) or {}
 
 
 def load_calibration(path: str | os.PathLike) -> Calibration:
@@ -67,7 +83,8 @@ def load_calibration(path: str | os.PathLike) -> Calibration:
       WeightFileError: the file is missing, truncated or not safetensors.
       ValueError: it holds no calibration.
     """
-    tensors, weights = load_tensors(path)
+    tensors, about = load_tensors(path)
+    weights = {name: mark for name, mark in about.items() if name != _PICTURES}
     observed, calls = collections.defaultdict(dict), collections.defaultdict(dict)
     for key, array in tensors.items():
         kind, _, rest = key.partition("/")

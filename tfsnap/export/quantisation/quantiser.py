@@ -62,6 +62,11 @@ class QuantisationSpec:
     sensitivity: pathlib.Path | None = None
     all_sensitivities: bool = False
 
+    @property
+    def pictures(self) -> dict[str, object]:
+        """What a calibration is recorded on, as JSON values."""
+        return {"prompts": list(self.prompts), "steps": self.steps}
+
     def __post_init__(self):
         if self.psnr_db is None:
             return
@@ -140,7 +145,7 @@ class Quantiser:
             observed = observe(self._folded(variant, name), recorded, self._scratch)
             self._calibration[key] = NetworkCalibration(marks[key], observed, recorded)
         if path is not None:
-            save_calibration(path, self._calibration)
+            save_calibration(path, self._calibration, self._spec.pictures)
 
     def _draw(self, draw: Draw) -> dict[str, dict[str, list[Call]]]:
         """Evaluations in Keras by size and network."""

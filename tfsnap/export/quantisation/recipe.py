@@ -26,7 +26,7 @@ def layers_to_keep(
     """
     worst_first = sorted(sensitivities, key=sensitivities.__getitem__)
     best = psnr_db(set(worst_first))
-    if best < goal_db:
+    if not best >= goal_db:  # NaN meets no goal.
         raise GoalError(
             f"--psnr={goal_db:g} is out of reach for the {name}: it is {best:.1f} dB with every "
             "layer in float16; ask for less, or use --precision=fp16"
@@ -34,7 +34,7 @@ def layers_to_keep(
     too_few, enough = -1, len(worst_first)
     while enough - too_few > 1:
         count = (too_few + enough) // 2
-        if psnr_db(set(worst_first[:count])) < goal_db:
+        if not psnr_db(set(worst_first[:count])) >= goal_db:
             too_few = count
         else:
             enough = count
