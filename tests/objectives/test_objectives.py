@@ -129,6 +129,19 @@ def test_temperature_is_clipped_at_100():
     np.testing.assert_allclose(clipped, beyond, rtol=1e-3)
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["right captions", "wrong captions"])
+def test_a_temperature_beyond_the_limit_comes_back_and_goes_no_further(order):
+    """Of right captions the loss wants it larger, of wrong ones smaller."""
+    near = 1.0 + 0.1 * np.random.default_rng(0).standard_normal([ROWS, 5])
+    rows = tf.constant(near, tf.float32)
+    scale = tf.Variable(4.7)
+    with tf.GradientTape() as tape:
+        batch = {"image": rows, "tokens": rows[::order]}
+        loss = tf.reduce_mean(Contrastive()(FakeClip(scale), batch, draws())[0])
+    gradient = tape.gradient(loss, scale).numpy()
+    assert gradient == 0.0 if order == 1 else gradient > 0.1, gradient
+
+
 def test_draws_do_not_depend_on_the_number_of_replicas():
     whole = draws(rows=6)
     parts = [draws(rows=2, first=2 * r, total=6) for r in range(3)]

@@ -1,6 +1,7 @@
 """CLIP's loss."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar
 
 import tensorflow as tf
@@ -19,7 +20,7 @@ class Contrastive:
     is split.
 
     Attributes:
-      label_smoothing: share of the target spread over the other rows.
+      label_smoothing: share of the target spread evenly over all rows.
 
     Batch: `image`, float [B, R, R, 3] in [-1, 1]; `tokens`, int32 [B, T].
 
@@ -34,7 +35,7 @@ class Contrastive:
         """Returns the loss of each row and `top1`, 1 where the caption found its image."""
         image, text = model(batch["image"], tokens=batch["tokens"])
         image, text = tf.cast(image, tf.float32), tf.cast(text, tf.float32)
-        scale = tf.exp(tf.minimum(model.logit_scale, MAX_LOGIT_SCALE))
+        scale = tf.exp(_clipped(tf.convert_to_tensor(model.logit_scale)))
         rows = draws.first + tf.range(draws.rows)
         every = draws.total or draws.rows
         target = tf.one_hot(rows, every)
@@ -47,6 +48,21 @@ class Contrastive:
         ]
         found = tf.equal(tf.argmax(to_image, axis=-1, output_type=tf.int32), rows)
         return 0.5 * (losses[0] + losses[1]), {"top1": tf.cast(found, tf.float32)}
+
+
+@tf.custom_gradient
+def _clipped(logit_scale: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """The scale, at most `MAX_LOGIT_SCALE`; beyond it, it learns to come back and no further.
+
+    CLIP sets the variable itself back to the limit. The gradient of a minimum alone would be zero
+    for what is once beyond, and keep it there.
+    """
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        beyond = logit_scale > MAX_LOGIT_SCALE
+        return tf.where(beyond, tf.maximum(upstream, 0.0), upstream)
+
+    return tf.minimum(logit_scale, MAX_LOGIT_SCALE), gradient
 
 
 def _gathered(x: tf.Tensor, draws: Draws) -> tf.Tensor:
