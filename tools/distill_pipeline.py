@@ -48,6 +48,17 @@ _COMPILE = flags.DEFINE_string(
 )
 
 
+def _told(config: PipelineConfig) -> tuple[PipelineConfig, list[str]]:
+    """The pipeline with the fields that --train_flag changes, and the flags that change none.
+
+    The fields are part of what the workdir remembers: a short trial is not taken for the training.
+    """
+    field, given = "--config.", _TRAIN_FLAGS.value
+    changes = tuple(flag.removeprefix(field) for flag in given if flag.startswith(field))
+    others = [flag for flag in given if not flag.startswith(field)]
+    return config.replace(changes=(*config.changes, *changes)), others
+
+
 def _compile(pipeline: Pipeline, steps: pathlib.Path) -> None:
     seconds = run(pipeline.compilations(steps), "distill_pipeline")
     steps.mkdir(parents=True, exist_ok=True)
@@ -60,11 +71,11 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     try:
-        config = PipelineConfig.from_dict(_CONFIG.value.to_dict())
+        config, more = _told(PipelineConfig.from_dict(_CONFIG.value.to_dict()))
         require_same_config(workdir, config)
     except (OSError, TrainingError, ValueError, WeightFileError) as error:
         sys.exit(f"distill_pipeline: {error}")
-    pipeline = Pipeline(config, workdir, _TRAIN_FLAGS.value)
+    pipeline = Pipeline(config, workdir, more)
     if _COMPILE.value:
         _compile(pipeline, pathlib.Path(_COMPILE.value).absolute())
         return

@@ -165,7 +165,8 @@ class Pipeline:
             "distill.teacher": self._weights(stage.teacher, steps),
             "training.init": self._weights(stage.init, steps),
         }
-        changes = [*(f"{name}={value}" for name, value in fields.items()), *stage.changes]
+        own = [f"{name}={value}" for name, value in fields.items()]
+        changes = [*own, *stage.changes, *self._config.changes]
         flags = [f"--config.{change}" for change in changes]
         if self._config.origin(stage.name) == STUDENT:
             flags.append(f"--unet={self._config.student_unet}")
@@ -181,7 +182,8 @@ class Pipeline:
         """Scores a run; None if that is done."""
         c, how = self._config, {"steps": steps, "sampler": sampler}
         given = {key: value for key, value in how.items() if value is not None}
-        suffix = "".join(f"-{value}" for value in given.values())
+        # No stage's name has an @: not two of them can share a file.
+        suffix = "@" + "-".join(map(str, given.values())) if given else ""
         path = self._workdir / f"scores-{workdir.name}{suffix}.json"
         self._rows.append(Scored(name, ROOT / workdir, path))  # Programs run in the root.
         if path.is_file():

@@ -55,13 +55,15 @@ def test_a_pipeline_ends_with_one_evaluation_a_step(runs, tmp_path):
         ["one", "1", "lcm", "1", "4"],
     ]
     assert json.loads((tmp_path / "distilled/seconds.json").read_text())["one"] > 1
-    scores = json.loads((tmp_path / "distilled/scores-one-1.json").read_text())
+    scores = json.loads((tmp_path / "distilled/scores-one@1.json").read_text())
     assert scores["guidance"] == 3.0 and scores["count"] == 2
     model = load_finished(tmp_path / "distilled/one")
     assert (model.steps, model.sampler, model.evaluations(3.0)) == (4, "lcm", 1)
     assert model.unet.config.guidance_width == 48  # Not lost by --unet.
     again = succeed(*command)
     assert "tools/" not in again and report in again
+    other = refusal(*command, "--train_flag=--config.training.seed=1")
+    assert "changes was [" in other and '"training.seed=1"]' in other
 
 
 def test_every_student_is_the_teacher_of_the_next(tmp_path):
@@ -179,6 +181,13 @@ def test_stages_learn_from_earlier_ones(stage, message):
         PipelineConfig(stages=(stage,))
     with pytest.raises(ValueError, match="each needs a name of its own"):
         PipelineConfig(stages=(PipelineStage("a", "x"), PipelineStage("a", "x")))
+
+
+def test_files_of_scores_belong_to_one_stage():
+    with pytest.raises(ValueError, match="name is 'a@8'; it must be without an @"):
+        PipelineStage("a@8", "x")
+    with pytest.raises(ValueError, match="compare is .*not empty without stages"):
+        PipelineConfig(compare=())
 
 
 def test_changes_are_fields_with_values():

@@ -30,6 +30,7 @@ class PipelineStage(Config):
     scored: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        self._require("@" not in self.name, "name", "without an @, which files of scores have")
         fits = all("=" in change for change in self.changes)
         self._require(fits, "changes", "fields with their values, such as distill.gamma=0")
 
@@ -63,6 +64,7 @@ class PipelineConfig(Config):
       guidance: their guidance scale.
       seed: of their noise.
       compare: how the teacher is scored as it is.
+      changes: fields of every stage's config, behind its own changes.
     """
 
     teacher: str = ""
@@ -80,8 +82,10 @@ class PipelineConfig(Config):
         Comparison(8),
         Comparison(8, "dpmpp_2m"),
     )
+    changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._require(bool(self.stages or self.compare), "compare", "not empty without stages")
         known = [TEACHER, STUDENT]
         for stage in self.stages:
             for field, more in (("teacher", [DATA]), ("init", [])):
