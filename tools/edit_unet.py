@@ -67,6 +67,8 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     if sum(map(bool, (_TO.value, _EDITS.value, _EDIT.value))) != 1:
         raise app.UsageError("give one of --to, --edits and --edit")
+    if pathlib.Path(_OUTPUT.value).suffix == ".json":
+        raise app.UsageError("--output is the weights' file; .json is for their shape, beside it")
     try:
         tensors, about = load_tensors(_WEIGHTS.value)
         if about.get("network") != "unet":
