@@ -16,7 +16,6 @@ import pathlib
 import sys
 from typing import Any
 
-import numpy as np
 from absl import app, flags, logging
 
 # Programs are run from anywhere: the repository's root holds `tools`.
@@ -37,7 +36,7 @@ from tfsnap.training.jobs.runs import load_finished, load_job
 from tfsnap.training.pictures import to_float
 from tfsnap.training.trainer import WEIGHTS
 from tfsnap.weights.archive import load_trained
-from tools.generators import of_bundle, of_model
+from tools.generators import finite_uint8, of_bundle, of_model
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Instead: a file of an autoencoder or a CLIP.")
@@ -82,11 +81,12 @@ def _generated(data: DataConfig) -> tuple[dict[str, Any], Retrieval]:
     every = data.load(_SPLIT.value).canonical
     captions = [every[row] for row in spread(len(every), _COUNT.value or 64)]
     seeds = range(_SEED.value, _SEED.value + len(captions))
-    evaluations = how["steps"] * model.evaluations(how["guidance"])
+    steps = how["steps"] + SAMPLERS[how["sampler"]].more
+    evaluations = steps * model.evaluations(how["guidance"])
     return {**how, "evaluations": evaluations}, find_captions(
         model.clip,
         clip_tokenizer(model.clip.config.text),
-        images=np.clip(network.make(**how)(captions, seeds), -1.0, 1.0),
+        images=to_float(finite_uint8(network.make(**how)(captions, seeds))),
         captions=captions,
         candidates=data.load(ALL).canonical,
     )

@@ -1,6 +1,7 @@
 """Pictures of a run's Keras networks or of a bundle's, from the same noise, for programs."""
 
 import hashlib
+import math
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfsnap.data.clip_tokens import clip_tokenizer
+from tfsnap.metrics.batches import in_batches
 from tfsnap.metrics.features import fingerprint
 from tfsnap.models.clip import Clip
 from tfsnap.models.latent_diffusion import LatentDiffusion
@@ -20,6 +22,8 @@ from tfsnap.training.pictures import to_uint8
 from tfsnap.training.sampling import picture_sampler
 
 Draw = Callable[[Sequence[str], Sequence[int]], np.ndarray]
+
+_PIXELS = 2**20  # That Keras draws together: 4 pictures of 512 x 512, or 256 of 64 x 64.
 
 
 class Generator(NamedTuple):
@@ -54,12 +58,17 @@ def of_model(model: LatentDiffusion) -> Generator:
         how = {"steps": steps, "guidance": guidance, "sampler": sampler}
         pictures = picture_sampler(model, null_tokens=tokenizer([""])[0], **how)
 
-        def draw(captions: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        def part(tokens: np.ndarray, seeds: np.ndarray) -> np.ndarray:
             def noise(stream: int) -> np.ndarray:
-                each = [normal(seed, (1, *model.latent_shape), stream=stream) for seed in seeds]
+                shape = (1, *model.latent_shape)
+                each = [normal(int(seed), shape, stream=stream) for seed in seeds]
                 return np.concatenate(each)
 
-            return pictures(tokenizer(captions), noise(0), lambda k: noise(k + 1))
+            return pictures(tokens, noise(0), lambda k: noise(k + 1))
+
+        def draw(captions: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+            together = max(1, _PIXELS // math.prod(model.resolution))
+            return in_batches(part, tokenizer(captions), np.array(seeds), size=together)
 
         return draw
 

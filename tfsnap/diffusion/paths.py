@@ -29,7 +29,7 @@ class Spacing(NamedTuple):
 
     Attributes:
       kind: "trailing" starts at the noisiest step, S - 1 of S training steps; "leading" starts at
-        S - S // N + offset for N sampling steps; "linspace" includes both ends.
+        (N - 1) (S // N) + offset for N sampling steps; "linspace" includes both ends.
       offset: added to the times of "leading": 1 in Stable Diffusion's own settings.
       end: time of the last point of `spaced_path`: -1, no noise, or 0, the least noisy training
         step, as Stable Diffusion's own settings have it (`set_alpha_to_one=False`).

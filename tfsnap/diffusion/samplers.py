@@ -25,12 +25,14 @@ class Sampler:
       spacing: the kind that diffusers has as the default.
       unit_start: it starts from noise of variance 1. Euler's methods start from sigma_T times the
         noise, as z_T without any signal, unless the spacing is "leading"; so does diffusers.
+      more: evaluations of the network beyond one a step.
     """
 
     method: Method
     path: Callable[..., Path]
     spacing: str = "leading"
     unit_start: bool = True
+    more: int = 0
 
     def start_scale(self, path: Path, spacing: Spacing) -> float:
         """What standard normal noise is multiplied with to start at the noisy end of `path`."""
@@ -44,5 +46,5 @@ SAMPLERS = {
     "euler": Sampler(ddim, euler_path, "linspace", unit_start=False),
     "euler_ancestral": Sampler(euler_ancestral, euler_path, "linspace", unit_start=False),
     "lcm": Sampler(lcm, lcm_path),
-    "pndm": Sampler(pndm, spaced_path),
+    "pndm": Sampler(pndm, spaced_path, more=1),
 }
