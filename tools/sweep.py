@@ -77,7 +77,7 @@ _BASELINE = flags.DEFINE_string(
     "baseline",
     None,
     "One of --networks; others are compared with it picture by picture, where it "
-    "was drawn with the same guidance.",
+    "was drawn with the same guidance: in as many steps if it was, else in the first number.",
 )
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of a bundle's interpreter.", 1)
 
@@ -130,17 +130,22 @@ def _measured(sweep: Sweep, name: str, how: NetworkFlag, grid: dict[str, list]) 
 
 
 def _compared(sweep: Sweep, results: list[Result]) -> list[Result]:
-    """The results with their differences from the baseline's, the first of each scale.
+    """The results with their differences from the baseline's of the same scale.
 
-    What has its difference keeps it: a sweep asks after every network.
+    That of as many steps, or the first. What has its difference keeps it: a sweep asks after every
+    network.
     """
-    bases = {r.point.guidance: r.point for r in results[::-1] if r.point.network == _BASELINE.value}
-    return [
-        dataclasses.replace(r, difference=sweep.difference(r.point, bases[r.point.guidance]))
-        if not r.difference and r.point.guidance in bases and r.point.network != _BASELINE.value
-        else r
-        for r in results
-    ]
+    bases = [result.point for result in results if result.point.network == _BASELINE.value]
+
+    def compared(result: Result) -> Result:
+        point = result.point
+        near = [base for base in bases if base.guidance == point.guidance]
+        if result.difference or not near or point.network == _BASELINE.value:
+            return result
+        base = next((base for base in near if base.steps == point.steps), near[0])
+        return dataclasses.replace(result, difference=sweep.difference(point, base))
+
+    return [compared(result) for result in results]
 
 
 def _pictures(draw: Draw, prompts: Sequence[Prompt]) -> np.ndarray:

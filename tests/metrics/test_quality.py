@@ -111,5 +111,12 @@ def test_the_floor_of_other_pictures_is_of_as_many_as_are_generated():
     assert found.frechet.value == pytest.approx(expected, rel=1e-3)
     with pytest.raises(ValueError, match="a floor needs features"):
         floor(dataclasses.replace(reference(), features=None), count=5)
-    with pytest.raises(ValueError, match="have no covariance"):
+    with pytest.raises(ValueError, match="two halves of the real pictures; 3 are too few"):
         floor(reference(count=3), count=5)
+
+
+def test_a_frechet_distance_is_the_fid_of_inceptions_features_alone():
+    alone = dataclasses.replace(reference(), features=None)
+    assert str(distances(unit(20, 1), alone)).startswith("Frechet ")
+    published = dataclasses.replace(alone, space=None)  # A file of pytorch-fid.
+    assert str(distances(unit(20, 1), published)).startswith("FID ")

@@ -11,8 +11,9 @@ from tests.metrics.tiny_clip import make_clip, pictures, tokenize
 from tfsnap.metrics.curves import curves, write_results
 from tfsnap.metrics.features import FeatureSpace, clip_space
 from tfsnap.metrics.framing import squares
-from tfsnap.metrics.judge import Captions, Judge
+from tfsnap.metrics.judge import Captions, Floor, Judge
 from tfsnap.metrics.prompts import Prompt
+from tfsnap.metrics.quality import floor
 from tfsnap.metrics.reference import Reference
 from tfsnap.metrics.sweep import Point, Sweep
 
@@ -84,7 +85,9 @@ def test_a_sweep_that_was_stopped_goes_on(judge, tmp_path):
 
 def test_changed_settings_are_refused_and_leave_what_was_measured(clip, judge, tmp_path):
     sweep = Sweep(tmp_path, PROMPTS, judge)
-    sweep.claim("a", "123")
+    sweep.claim("a", "a slip")
+    sweep.claim("a", "123")  # Nothing was measured of it.
+    sweep.measure(POINTS[0], Painter())
     kept = (tmp_path / "sweep.json").read_text()
     for prompts, other, message in (
         (PROMPTS[:-1], judge, "count was 70, is 69"),
@@ -136,21 +139,25 @@ def test_points_are_compared_picture_by_picture(judge, tmp_path):
     found = sweep.difference(POINTS[2], POINTS[0])
     a, b = second.agreement, first.agreement
     apart = a.clip_score.value - b.clip_score.value
-    assert found.baseline == "a" and found.clip_score.value == pytest.approx(apart, abs=1e-6)
+    assert found.baseline == "a, 8 steps" and found.clip_score.value == pytest.approx(
+        apart, abs=1e-6
+    )
     assert found.top1.value == pytest.approx(a.top1.value - b.top1.value)
     same = sweep.difference(POINTS[0], POINTS[0])
     assert (same.clip_score.value, same.clip_score.error) == (0.0, 0.0)
     write_results([first, dataclasses.replace(second, difference=found)], {}, tmp_path)
     table = (tmp_path / "results.md").read_text()
-    assert f"| b | 8 | 2 | a | {found.clip_score} | {found.top1} |" in table
+    assert f"| b | 8 | 2 | a, 8 steps | {found.clip_score} | {found.top1} |" in table
     values = json.loads((tmp_path / "results.json").read_text())["points"]
-    assert values[0]["difference"] is None and values[1]["difference"]["baseline"] == "a"
+    assert values[0]["difference"] is None and values[1]["difference"]["baseline"] == "a, 8 steps"
 
 
 def test_tables_and_plots(judge, tmp_path):
     sweep = Sweep(tmp_path, PROMPTS, judge)
     results = [sweep.measure(point, Painter()) for point in POINTS]
     floors = judge.floors({}, count=70)
+    real = judge._references["real"]
+    assert floors["real"] == Floor(*floor(real, count=70, resamples=5))
     write_results(results, floors, tmp_path)
     lines = [(label, [r.point.guidance for r in line]) for label, line in curves(results)]
     assert lines == [("a, 8 steps", [1.0, 2.0]), ("b, 8 steps", [1.0, 2.0])]

@@ -77,15 +77,15 @@ def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path)
         assert ending("reference_statistics", *arguments, clip, output) is None
     code = ending(
         "sweep",
-        f"--networks=int8={bundle}?steps=1&sampler=dpmpp_2m,own={bundle}?guidance=2&steps=2,"
-        f"more={bundle}?guidance=2&steps=1",
+        f"--networks=int8={bundle}?steps=1&sampler=dpmpp_2m,own={bundle}?guidance=2,"
+        f"more={bundle}?guidance=2",
         "--baseline=own",
         "--resolution=16",
         f"--output={tmp_path}/out",
         clip,
         f"--references=real={tmp_path}/validation.npz",
         f"--floors=real={tmp_path}/train.npz",
-        "--steps=7",  # Each network has its own.
+        "--steps=1,2",  # Where a network has none of its own.
         "--count=3",
         "--resamples=3",
     )
@@ -94,13 +94,18 @@ def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path)
     assert values["floors"]["real"]["count"] == 3  # As many as are generated.
     assert [point["point"] for point in values["points"]] == [
         {"network": "int8", "steps": 1, "guidance": 4.0},
+        {"network": "own", "steps": 1, "guidance": 2.0},
         {"network": "own", "steps": 2, "guidance": 2.0},
         {"network": "more", "steps": 1, "guidance": 2.0},
+        {"network": "more", "steps": 2, "guidance": 2.0},
     ]
-    other_scale, own, more = (point["difference"] for point in values["points"])
-    assert other_scale is None and own is None and more["baseline"] == "own"
+    *others, one, two = (point["difference"] for point in values["points"])
+    assert others == [None] * 3  # Another scale, and the baseline itself.
+    # It is the same bundle: the same pictures, in as many steps.
+    assert (one["baseline"], two["baseline"]) == ("own, 1 steps", "own, 2 steps")
+    assert one["clip_score"]["value"] == two["clip_score"]["value"] == 0.0
     scores = [p["agreement"]["clip_score"]["value"] for p in values["points"]]
-    assert more["clip_score"]["value"] == pytest.approx(scores[2] - scores[1], abs=1e-6)
+    assert scores[1] != scores[2]
     known = json.loads((tmp_path / "out" / "sweep.json").read_text())["networks"]
     assert known["int8"] == f"{known['own']}, dpmpp_2m"
 

@@ -80,7 +80,7 @@ def _cells(found: Distances) -> str:
 def _plot(results: Sequence[Result], name: str, floor: Floor | None, path: pathlib.Path) -> None:
     from matplotlib.figure import Figure  # Here: it takes a second to import. No display is needed.
 
-    # CLIP's features give all three; Inception's, whose Frechet distance is the FID, have no CMMD.
+    # CLIP's features give all three, Inception's no CMMD, and without features it is one.
     kinds = [kind for kind in _TITLES if getattr(results[0].distances[name], kind)]
     figure = Figure(figsize=(5.5 * len(kinds), 4.5), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
@@ -102,7 +102,8 @@ def _plot(results: Sequence[Result], name: str, floor: Floor | None, path: pathl
         if floor:
             real = getattr(floor.distances, kind).value
             axes.axhline(real, linestyle=":", color="grey", label=f"real pictures ({floor.count})")
-        title = "FID" if kind == "frechet" and len(kinds) < 3 else _TITLES[kind]
+        fid = kind == "frechet" and results[0].distances[name].fid
+        title = "FID" if fid else _TITLES[kind]
         axes.set(xlabel="CLIP score", ylabel=f"{title} from {name}")
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)

@@ -171,7 +171,7 @@ class Judge:
         for name, other in others.items():
             other.check(self._space(name), side=self.side, source=f"the floor of {name}")
         return {
-            name: Floor(*floor(reference, others.get(name), count=count))
+            name: Floor(*floor(reference, others.get(name), count=count, resamples=self._resamples))
             for name, reference in self._references.items()
             if reference.features is not None
         }

@@ -47,14 +47,17 @@ class Distances:
       frechet: the Frechet distance; of Inception's features, the FID.
       kernel: the KID; None where the reference has no features.
       clip: the CMMD; None where the features are not CLIP's.
+      fid: whether the Frechet distance is the FID.
     """
 
     frechet: Estimate
     kernel: Estimate | None = None
     clip: Estimate | None = None
+    fid: bool = False
 
     def __str__(self) -> str:
-        names = {"Frechet": self.frechet, "KID": self.kernel, "CMMD": self.clip}
+        frechet = "FID" if self.fid else "Frechet"
+        names = {frechet: self.frechet, "KID": self.kernel, "CMMD": self.clip}
         return ", ".join(f"{name} {found}" for name, found in names.items() if found)
 
 
@@ -123,7 +126,7 @@ def distances(
     found = frechet_distance(reference.moments, moments)
     spread = np.std([frechet_distance(reference.moments, other) for other in repeated])
     if reference.features is None:
-        return Distances(Estimate(found, float(spread)))
+        return Distances(Estimate(found, float(spread)), fid=reference.is_inception)
     # Subsets of everything would all be equal, and seem exact.
     half = min(len(features), len(reference.features)) // 2
     size = max(2, min(_SUBSET, half))
@@ -132,13 +135,21 @@ def distances(
     if reference.space is not None and is_clip(reference.space):
         weighted = clip_distances(features, reference.features, weights=counts / len(features))
         clip = Estimate(clip_distance(features, reference.features), float(np.std(weighted)))
-    return Distances(Estimate(found, float(spread)), kernel, clip)
+    return Distances(Estimate(found, float(spread)), kernel, clip, reference.is_inception)
 
 
 def floor(
-    reference: Reference, other: Reference | None = None, *, count: int, seed: int = 0
+    reference: Reference,
+    other: Reference | None = None,
+    *,
+    count: int,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> tuple[Distances, int]:
-    """How far real pictures are from real ones: nothing that is generated can be asked for less.
+    """How far real pictures are from real ones, the size that such a distance has for no reason.
+
+    Halves are of half the pictures, by which their distance is larger: what is generated may have
+    less.
 
     Args:
       reference: real pictures with their features.
@@ -146,6 +157,7 @@ def floor(
         random halves.
       count: how many to compare with the reference, as many as are generated; all if there are
         fewer.
+      resamples: bootstraps of the pictures.
       seed: of the choice.
 
     Returns:
@@ -160,12 +172,18 @@ def floor(
     rng = np.random.default_rng(seed)
     if other is not None:
         rows = rng.permutation(len(other.features))[:count]
-        return distances(other.features[rows], reference, seed=seed), len(rows)
+        found = distances(other.features[rows], reference, resamples=resamples, seed=seed)
+        return found, len(rows)
     rows = rng.permutation(len(reference.features))
     half = len(rows) // 2
+    if half < 2:
+        raise ValueError(
+            f"a floor compares two halves of the real pictures; {len(rows)} are too few"
+        )
     first, second = (reference.features[part] for part in (rows[:half], rows[half:]))
     against = dataclasses.replace(reference, moments=Moments.of(second), features=second)
-    return distances(first[:count], against, seed=seed), min(half, count)
+    found = distances(first[:count], against, resamples=resamples, seed=seed)
+    return found, min(half, count)
 
 
 def agree(

@@ -1,6 +1,7 @@
 """Pictures of several networks, step counts and guidance scales; a sweep that is killed goes on."""
 
 import dataclasses
+import glob
 import hashlib
 import json
 import pathlib
@@ -100,11 +101,14 @@ class Sweep:
     def claim(self, network: str, identity: str) -> None:
         """Notes what a name stands for; new names may be added to a sweep.
 
+        A name that nothing was measured of may stand for another network from now on.
+
         Raises:
           ValueError: it stood for another network.
         """
         known = self._state["networks"]
-        self._require_equal({network: known.get(network, identity)}, {network: identity})
+        if any((self._folder / _POINTS).glob(f"{glob.escape(network)}-steps*/*")):
+            self._require_equal({network: known.get(network, identity)}, {network: identity})
         known[network] = identity
         write_json(self._folder / _STATE, self._state)
 
@@ -124,7 +128,8 @@ class Sweep:
     def difference(self, point: Point, baseline: Point) -> Difference:
         """Compares two points that are measured, picture by picture."""
         features, others = self._features(point), self._features(baseline)
-        return self._judge.difference(features, others, baseline=baseline.network)
+        name = f"{baseline.network}, {baseline.steps} steps"
+        return self._judge.difference(features, others, baseline=name)
 
     def _chunks(self, point: Point) -> Iterator[tuple[pathlib.Path, Sequence[Prompt]]]:
         """The files of a point's features and their prompts."""
@@ -143,7 +148,7 @@ class Sweep:
         if changed:
             raise ValueError(
                 f"{self._folder} was begun with other settings: {'; '.join(changed)}. Choose "
-                "another --output, or the same settings"
+                "another --output, or the same settings (for another network, another name)"
             )
 
 
