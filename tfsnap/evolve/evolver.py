@@ -1,8 +1,6 @@
 """SnapFusion's Algorithm 1: robust training, scoring, editing, until the network is fast enough."""
 
-import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,6 +18,7 @@ from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.evolve.race import race, standard_error
 from tfsnap.evolve.ranking import Scored, choose, choose_copy, scored
 from tfsnap.evolve.scoring import Prompts, Scorer, share
+from tfsnap.evolve.state import Round, State
 from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
 from tfsnap.runtime.philox import normal
 from tfsnap.training.jobs.unet import UNetJob
@@ -34,66 +33,6 @@ from tfsnap.weights.store import load_tensors, save_tensors
 _STATE = "state.json"
 EVOLVED = "unet.json"  # Shape of the newest network, in the workdir.
 EDITS = "edits.txt"  # That made it of the first one, a line each.
-
-
-@dataclasses.dataclass(frozen=True)
-class Round:
-    """What a round found.
-
-    Attributes:
-      number: from 0.
-      latency: of the network before, milliseconds.
-      clip: its mean CLIP score after robust training.
-      error: the standard error of that mean.
-      scores: of all edits; those that are made are marked.
-      evaluations: of the UNet, of one picture each, that scoring took.
-      seconds: that scoring took, the sum over the devices.
-    """
-
-    number: int
-    latency: float
-    clip: float
-    error: float
-    scores: tuple[Scored, ...]
-    evaluations: int = 0
-    seconds: float = 0.0
-
-    @property
-    def actions(self) -> list[Scored]:
-        """The edits that are made, in their order."""
-        return [item for item in self.scores if item.chosen]
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
-        return {**dataclasses.asdict(self), "scores": [item.to_dict() for item in self.scores]}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Round":
-        """From the output of `to_dict`."""
-        return cls(**{**values, "scores": tuple(map(Scored.from_dict, values["scores"]))})
-
-
-@dataclasses.dataclass(frozen=True)
-class _State:
-    """Where the search is: the network that the next round starts with."""
-
-    config: UNetConfig
-    weights: str
-    rounds: tuple[Round, ...] = ()
-
-    def save(self, path: pathlib.Path) -> None:
-        values = {
-            "config": self.config.to_dict(),
-            "weights": self.weights,
-            "rounds": [item.to_dict() for item in self.rounds],
-        }
-        write_json(path, values)
-
-    @classmethod
-    def load(cls, path: pathlib.Path) -> "_State":
-        values = json.loads(path.read_text())
-        config = UNetConfig.from_dict(values["config"])
-        return cls(config, values["weights"], tuple(map(Round.from_dict, values["rounds"])))
 
 
 class Evolver:
@@ -133,7 +72,7 @@ class Evolver:
         self._job = config.robust.replace(model=first)
         self.target = config.target * self.latency(first)
         path = workdir / _STATE
-        self._state = _State.load(path) if path.is_file() else _State(first, config.unet)
+        self._state = State.load(path) if path.is_file() else State(first, config.unet)
 
     def latency(self, unet: UNetConfig) -> float:
         """Milliseconds of a network by the table."""
@@ -215,7 +154,7 @@ class Evolver:
         values, about = load_tensors(weights)
         description = {**about, "config": edited.config.to_dict()}
         save_tensors(path, carry(values, edited), metadata=description)
-        self._state = _State(edited.config, str(path), (*state.rounds, found))
+        self._state = State(edited.config, str(path), (*state.rounds, found))
         self._state.save(self.workdir / _STATE)
         return True
 

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from tfsnap.evolve.evolver import Round
+from tfsnap.evolve.state import Round
 
 
 def table(item: Round) -> str:
