@@ -73,13 +73,13 @@ def main(argv: list[str]) -> None:
 def _evolve(stop: StopRequest) -> None:
     workdir = pathlib.Path(_WORKDIR.value)
     config = EvolveConfig.from_dict(_CONFIG.value.to_dict())
-    require_same_config(workdir, config)
     evolver = Evolver(
         config,
         workdir=workdir,
         strategy=make_strategy(_STRATEGY.value),
         tell=lambda line: print(line, flush=True),
     )
+    require_same_config(workdir, config)  # Only now: what the evolver refuses leaves no trace.
     if _COMPILE.value:
         _compile(evolver)
         return

@@ -1,16 +1,20 @@
-"""What a search may start from."""
+"""What a search may start from, told before anything is trained or written."""
 
 import pytest
 
-from tests.training.tiny_job import UNET, shared_strategy
+from tests.data.prepared.sources import Listed, png
+from tests.evolve.tiny_search import config_of, evolver_of, give_captions
+from tests.training.latent_job import CLIP
 from tfsnap.config import ScheduleConfig
+from tfsnap.data.prepared.build import prepare_set
+from tfsnap.data.prepared.recipe import Recipe
+from tfsnap.data.readers.entry import Entry
 from tfsnap.evolve.config import EvolveConfig
-from tfsnap.evolve.evolver import Evolver
-from tfsnap.evolve.latency import LatencyTable
-from tfsnap.models.unet import build_unet
-from tfsnap.training.jobs import UNetJob
+from tfsnap.models.clip import build_text_encoder
 from tfsnap.weights.archive import describe
-from tfsnap.weights.store import save_weights
+from tfsnap.weights.store import load_tensors, save_tensors, save_weights
+
+SIZES = [(40, 24), (32, 32)]
 
 
 @pytest.mark.parametrize(
@@ -21,15 +25,40 @@ from tfsnap.weights.store import save_weights
         ({"distilled": {"steps": 8, "guidance": 3.0}}, "guidance is baked into .*unet"),
     ],
 )
-def test_a_network_that_robust_training_does_not_go_on_with_is_refused(tmp_path, about, message):
-    network = build_unet(UNET)
-    kind = {"prediction": "v", "schedule": ScheduleConfig().to_dict(), **about}
-    save_weights(tmp_path / "unet", network.variables, metadata=describe(network, **kind))
-    LatencyTable({}, {}).save(tmp_path / "table")
-    config = EvolveConfig(
-        unet=str(tmp_path / "unet"),
-        table=str(tmp_path / "table"),
-        robust=UNetJob(prediction="v"),
-    )
+def test_a_network_that_robust_training_does_not_go_on_with_is_refused(
+    networks, tmp_path, about, message
+):
+    tensors, described = load_tensors(networks / "unet")
+    save_tensors(tmp_path / "unet", tensors, metadata={**described, **about})
     with pytest.raises(ValueError, match=message):
-        Evolver(config, workdir=tmp_path / "search", strategy=shared_strategy("one"))
+        evolver_of(config_of(networks, unet=str(tmp_path / "unet")), tmp_path / "search")
+
+
+def test_a_text_encoder_alone_cannot_score(networks, tmp_path, monkeypatch):
+    tower, path = build_text_encoder(CLIP.text), tmp_path / "text"
+    save_weights(path, tower.variables, metadata=describe(tower))
+    give_captions(monkeypatch)
+    config = config_of(networks)
+    with pytest.raises(ValueError, match=r"text holds a text encoder alone; .* config\.robust\.cl"):
+        evolver_of(
+            config.replace(robust=config.robust.replace(clip=str(path))), tmp_path / "search"
+        )
+
+
+@pytest.mark.parametrize(
+    ("split", "message"), [("trian", "split is 'trian'"), ("train", "2 shapes, from --buckets")]
+)
+def test_prompts_that_cannot_be_read_are_refused(networks, tmp_path, split, message):
+    entries = [
+        Entry(f"{k:03d}", ("a picture",), lambda k=k: png(k, SIZES[k % 2]), "x") for k in range(8)
+    ]
+    prepare_set(Listed(entries), tmp_path / "set", Recipe(resolution=32, buckets=True))
+    config = config_of(networks, split=split)
+    data = config.robust.data.replace(dataset=str(tmp_path / "set"), resolution=32)
+    with pytest.raises(ValueError, match=message):
+        evolver_of(config.replace(robust=config.robust.replace(data=data)), tmp_path / "search")
+
+
+def test_more_steps_than_the_schedule_has_are_refused():
+    with pytest.raises(ValueError, match=r"EvolveConfig\.steps is 1001; it must be at most 1000"):
+        EvolveConfig(steps=1001)

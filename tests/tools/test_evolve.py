@@ -112,6 +112,12 @@ def test_a_search_goes_on_where_it_stopped(runs, evolved):
     assert "prompts was 8, is 16" in refusal("evolve", *search(runs, "--config.prompts=16"))
 
 
+def test_a_search_that_cannot_be_scored_leaves_no_trace(runs, evolved, tmp_path):
+    again = [*search(runs, "--config.split=trian"), f"--workdir={tmp_path}/search"]
+    assert "evolve: split is 'trian'; it must be one of" in refusal("evolve", *again)
+    assert not (tmp_path / "search").exists()
+
+
 def test_robust_training_is_compiled_for_a_device_without_tensorflow(runs, evolved, tmp_path):
     step, workdir = tmp_path / "step", tmp_path / "search"
     again = [*search(runs), f"--workdir={workdir}", f"--compile={step}"]

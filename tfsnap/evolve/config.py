@@ -48,4 +48,6 @@ class EvolveConfig(Config):
         for field in ("rounds", "actions", "prompts", "laps", "steps"):
             self._require(getattr(self, field) >= 1, field, "at least 1")
         self._require(self.prompts % self.laps == 0, "laps", f"a divisor of prompts={self.prompts}")
+        most = self.robust.schedule.steps
+        self._require(self.steps <= most, "steps", f"at most {most}, those of robust.schedule")
         self._require(self.confidence > 0, "confidence", "above 0")

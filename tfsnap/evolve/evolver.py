@@ -2,13 +2,12 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tfsnap.config import UNetConfig, differences, write_json
+from tfsnap.config import UNetConfig, write_json
 from tfsnap.data.examples import spread
 from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
@@ -18,8 +17,9 @@ from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.evolve.race import race, standard_error
 from tfsnap.evolve.ranking import Scored, choose, choose_copy, scored
 from tfsnap.evolve.scoring import Prompts, Scorer, share
+from tfsnap.evolve.start import require_scoring, require_start
 from tfsnap.evolve.state import Round, State
-from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
+from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.philox import normal
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.sampling import Guided
@@ -48,7 +48,8 @@ class Evolver:
       tell: told each line of the log.
 
     Raises:
-      ValueError: the start network is not of the kind that robust training goes on with.
+      ValueError: the start network is not of the kind that robust training goes on with, or edits
+        cannot be scored with the config's CLIP or split.
       LatencyError: the table lacks a block.
     """
 
@@ -66,10 +67,11 @@ class Evolver:
         self._tell = tell
         self._table = LatencyTable.load(config.table)
         (start,) = convert.read(config.unet, convert.TFSNAP, [UNET])  # Reads no weight.
-        _require_start(config, start.about)
+        require_start(config, start.about)
         first = start.config
         # The networks around the UNet, and its prompts, stay the same in all rounds.
         self._job = config.robust.replace(model=first)
+        require_scoring(self._job, config.split)
         self.target = config.target * self.latency(first)
         path = workdir / _STATE
         self._state = State.load(path) if path.is_file() else State(first, config.unet)
@@ -255,18 +257,4 @@ class Evolver:
         noise = [normal(c.seed * 2**32 + i, model.latent_shape) for i in range(c.prompts)]
         return Prompts.make(
             model, tokens=tokens[rows], null_tokens=found.null_tokens, noise=np.stack(noise)
-        )
-
-
-def _require_start(config: EvolveConfig, about: Mapping[str, Any]) -> None:
-    """Looks at the start network's description: a round is too short to make it another kind."""
-    job, distilled = config.robust, Distilled.of(about)
-    wanted = {"prediction": job.prediction, "schedule": job.schedule.to_dict()}
-    changed = differences({name: about.get(name, wanted[name]) for name in wanted}, wanted)
-    if changed:
-        raise ValueError(f"{config.unet} is not what config.robust trains: {'; '.join(changed)}")
-    if distilled and distilled.guidance is not None:
-        raise ValueError(
-            f"guidance is baked into {config.unet}, and robust training learns from data: search "
-            "from the network that it was distilled from"
         )

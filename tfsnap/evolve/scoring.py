@@ -6,9 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfsnap.evolve.actions import Edited
+from tfsnap.metrics.framing import squares
 from tfsnap.metrics.retrieval import embed_captions, embed_images
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import UNet
+from tfsnap.training.pictures import to_float, to_uint8
 from tfsnap.training.sampling import Guided, guided, sample_latents
 
 
@@ -99,8 +101,15 @@ class Scorer:
         )
         autoencoder = self.model.autoencoder
         pictures = autoencoder.decoder(latent / autoencoder.config.scale).numpy()
-        seen = embed_images(self.model.clip, np.clip(pictures, -1.0, 1.0))
+        seen = embed_images(self.model.clip, self._fitting(pictures))
         return np.sum(seen.astype(np.float64) * prompts.embeddings, axis=1)
+
+    def _fitting(self, pictures: np.ndarray) -> np.ndarray:
+        """Float pictures in the size that CLIP takes, resized as `clip_space` does."""
+        side = self.model.clip.config.image.resolution
+        if pictures.shape[1:3] == (side, side):
+            return np.clip(pictures, -1.0, 1.0)
+        return to_float(squares(to_uint8(pictures), side))
 
 
 def share(unet: UNet, edited: Edited) -> UNet:
