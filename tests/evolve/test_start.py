@@ -5,12 +5,14 @@ import pytest
 from tests.data.prepared.sources import Listed, png
 from tests.evolve.tiny_search import config_of, evolver_of, give_captions
 from tests.training.latent_job import CLIP
-from tfsnap.config import ScheduleConfig
+from tfsnap.config import ScheduleConfig, UNetConfig
 from tfsnap.data.prepared.build import prepare_set
 from tfsnap.data.prepared.recipe import Recipe
 from tfsnap.data.readers.entry import Entry
 from tfsnap.evolve.config import EvolveConfig
+from tfsnap.evolve.start import require_start
 from tfsnap.models.clip import build_text_encoder
+from tfsnap.training.jobs.distill import DistillConfig
 from tfsnap.weights.archive import describe
 from tfsnap.weights.store import load_tensors, save_tensors, save_weights
 
@@ -32,6 +34,16 @@ def test_a_network_that_robust_training_does_not_go_on_with_is_refused(
     save_tensors(tmp_path / "unet", tensors, metadata={**described, **about})
     with pytest.raises(ValueError, match=message):
         evolver_of(config_of(networks, unet=str(tmp_path / "unet")), tmp_path / "search")
+
+
+def test_a_network_that_reads_the_guidance_scale_needs_a_teacher():
+    config, reads = EvolveConfig(unet="it", guidance=3.0), UNetConfig(guidance_width=8)
+    with pytest.raises(ValueError, match=r"it reads the guidance scale, .* guidance=3\.0 after"):
+        require_start(config, reads, {})
+    taught = config.robust.replace(distill=DistillConfig(teacher="teacher"))
+    require_start(config.replace(robust=taught), reads, {})
+    require_start(config.replace(guidance=1.0), reads, {})  # What it is shown.
+    require_start(config, UNetConfig(), {})
 
 
 def test_a_text_encoder_alone_cannot_score(networks, tmp_path, monkeypatch):

@@ -67,8 +67,8 @@ class Evolver:
         self._tell = tell
         self._table = LatencyTable.load(config.table)
         (start,) = convert.read(config.unet, convert.TFSNAP, [UNET])  # Reads no weight.
-        require_start(config, start.about)
         first = start.config
+        require_start(config, first, start.about)
         # The networks around the UNet, and its prompts, stay the same in all rounds.
         self._job = config.robust.replace(model=first)
         require_scoring(self._job, config.split)

@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tfsnap.config import differences
+from tfsnap.config import UNetConfig, differences
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.models.latent_diffusion import Distilled
 from tfsnap.training.jobs.unet import UNetJob
 
 
-def require_start(config: EvolveConfig, about: Mapping[str, Any]) -> None:
+def require_start(config: EvolveConfig, shape: UNetConfig, about: Mapping[str, Any]) -> None:
     """Looks at the start network's description: a round is too short to make it another kind.
 
     Args:
       config: of the search.
-      about: the description in the weight file of `config.unet`.
+      shape: of the network in `config.unet`.
+      about: the rest of that file's description.
 
     Raises:
       ValueError: robust training does not go on with a network of this kind.
@@ -28,6 +29,14 @@ def require_start(config: EvolveConfig, about: Mapping[str, Any]) -> None:
         raise ValueError(
             f"guidance is baked into {config.unet}, and robust training learns from data: search "
             "from the network that it was distilled from"
+        )
+    taught = job.distill.teacher or config.guidance == 1.0
+    if shape.guidance_width is not None and not taught:
+        raise ValueError(
+            f"{config.unet} reads the guidance scale, and would be scored at guidance="
+            f"{config.guidance} after robust training without a teacher, which shows it 1 only: "
+            "name its teacher in config.robust.distill, or search from the network that it was "
+            "distilled from"
         )
 
 
