@@ -38,6 +38,17 @@ def test_values_of_a_lap_are_the_measured_ones_in_order():
         np.testing.assert_array_equal(values[entrant], expected)
 
 
+def test_what_is_not_finite_falls_out_and_changes_nothing_else():
+    def broken(entrants, lap):
+        return [one(e, lap) + (np.nan if e == "a" and lap == 0 else 0) for e in entrants]
+
+    values = race(list(MEANS), broken, laps=6, winners=2)
+    without = race(list(MEANS)[1:], measure, laps=6, winners=2)
+    assert len(values["a"]) == LAP
+    for entrant, expected in without.items():
+        np.testing.assert_array_equal(values[entrant], expected)
+
+
 def test_unpaired_noise_keeps_everybody_in():
     """What the entrants have in common is what a race profits from."""
 

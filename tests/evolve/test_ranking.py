@@ -31,6 +31,17 @@ def test_the_cheapest_for_their_latency_go_first():
     assert choose(CONFIG, [*items, slow], most=1, excess=1.0)[0].action == slow.action
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_edit_without_a_finite_score_is_never_made(value):
+    broken = scored(ACTIONS[0], np.array([0.0, value]), 1.0)
+    assert broken.score == np.inf and type(broken).from_dict(broken.to_dict()) == broken
+    items = [broken, *ranked({})[1:]]
+    chosen = choose(CONFIG, items, most=100, excess=100.0)
+    assert len(chosen) > 3 and broken.action not in [item.action for item in chosen]
+    assert choose(CONFIG, [broken], most=1, excess=1.0) == []
+    assert choose_copy(CONFIG, [broken], fits=lambda config: True) is None
+
+
 def test_no_more_is_removed_than_the_objective_needs():
     assert len(choose(CONFIG, ranked({}), most=5, excess=1.5)) == 2
     assert len(choose(CONFIG, ranked({}), most=1, excess=1.5)) == 1

@@ -91,3 +91,11 @@ def test_pictures_of_another_size_are_resized_as_for_the_clip_score(model):
     assert pictures.shape[1:3] == (16, 16)
     embedded = clip_space(model.clip).embed(to_uint8(pictures))
     np.testing.assert_allclose(found, np.sum(embedded * prompts.embeddings, axis=1), atol=1e-5)
+
+
+def test_a_picture_that_is_not_finite_has_no_score(model):
+    told = drawing(model)
+    told["noise"][1, 0, 0, 0] = np.nan
+    scorer, prompts = Scorer(model, 1, 3.0), Prompts.make(model, **told)
+    found = scorer.scores(scorer.prepare(model.unet), prompts)
+    np.testing.assert_array_equal(np.isnan(found), [False, True, False])

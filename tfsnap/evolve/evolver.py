@@ -182,6 +182,13 @@ class Evolver:
             if saved > 0:  # By the table, whose noise may say otherwise of a small block.
                 savings[action] = saved
         base = [lanes([None], lap)[0] for lap in range(c.laps)]
+        clip = np.concatenate(base)
+        if not np.isfinite(clip).all():
+            raise ValueError(
+                f"{np.sum(~np.isfinite(clip))} of {len(clip)} pictures of {weights} have no finite "
+                "CLIP score, so that edits cannot be compared with it: search again in another "
+                "--workdir with a lower learning rate or in float32 (config.robust.training)"
+            )
 
         def scores(actions: Sequence[Action], lap: int) -> list[np.ndarray]:
             found = zip(actions, lanes(actions, lap), strict=True)
@@ -196,7 +203,6 @@ class Evolver:
             after_lap=lambda done, v: self._tell(f"  scored {done} of {c.laps} laps"),
         )
         ranked = [scored(a, v * savings[a], savings[a]) for a, v in values.items()]
-        clip = np.concatenate(base)
         return Round(
             number,
             before,

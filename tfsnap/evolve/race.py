@@ -28,8 +28,9 @@ def race(
 
     All entrants are measured under the same conditions lap by lap, so that what they differ by is
     known far better than what each of them is. After a lap, an entrant is out whose paired
-    difference from each of the best `winners` is above zero by `confidence` standard errors. The
-    race ends when no more than `winners` are left.
+    difference from each of the best `winners` is above zero by `confidence` standard errors, and
+    one with a value that is not finite, which compares with nothing. The race ends when no more
+    than `winners` are left.
 
     Args:
       entrants: what to compare.
@@ -60,10 +61,11 @@ def race(
 def _survivors(
     left: list[T], values: dict[T, np.ndarray], winners: int, confidence: float
 ) -> list[T]:
-    best = sorted(left, key=lambda entrant: values[entrant].mean())[:winners]
+    finite = [entrant for entrant in left if np.isfinite(values[entrant]).all()]
+    best = sorted(finite, key=lambda entrant: values[entrant].mean())[:winners]
 
     def hopeless(entrant: T) -> bool:
         differences = [values[entrant] - values[other] for other in best]
         return all(d.mean() > confidence * standard_error(d) for d in differences)
 
-    return [entrant for entrant in left if entrant in best or not hopeless(entrant)]
+    return [entrant for entrant in finite if entrant in best or not hopeless(entrant)]

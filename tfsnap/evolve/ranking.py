@@ -1,6 +1,7 @@
 """Which edits to make: the least CLIP for the most latency."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ class Scored:
 
     Attributes:
       action: the edit.
-      dclip: by how much the CLIP score falls, the mean over the prompts.
+      dclip: by how much the CLIP score falls, the mean over the prompts; infinite if a score was
+        not finite: such an edit is never made.
       error: the standard error of that mean, of paired differences.
       dlatency: by how much the latency falls, milliseconds.
       count: number of prompts that it was scored with; fewer if it fell out of the race.
@@ -49,6 +51,8 @@ class Scored:
 
 def scored(action: Action, drops: np.ndarray, dlatency: float) -> Scored:
     """Summarises the drops of the CLIP score, float [N], that an edit caused."""
+    if not np.isfinite(drops).all():
+        return Scored(action, math.inf, math.inf, dlatency, len(drops))
     return Scored(action, float(drops.mean()), standard_error(drops), dlatency, len(drops))
 
 
@@ -72,7 +76,7 @@ def choose(
         if len(chosen) == most or sum(c.dlatency for c in chosen) >= excess:
             break
         stages = _stages(config, item.action)
-        if not touched & stages:
+        if math.isfinite(item.score) and not touched & stages:
             chosen.append(dataclasses.replace(item, chosen=True))
             touched |= stages
     return chosen
@@ -106,6 +110,6 @@ def choose_copy(
             action = dataclasses.replace(action, attention=stage.attentions[action.resnet])
         else:
             action = dataclasses.replace(action, resnet=stage.resnets - 1)
-        if item.dclip > 0 and fits(apply(config, action).config):
+        if 0 < item.dclip < math.inf and fits(apply(config, action).config):
             return dataclasses.replace(item, action=action, chosen=True)
     return None

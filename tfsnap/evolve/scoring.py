@@ -86,6 +86,8 @@ class Scorer:
     def scores(self, evaluate: Guided, prompts: Prompts) -> np.ndarray:
         """Cosines between the pictures that a UNet makes and their prompts, float64 [N].
 
+        The cosine of a picture that is not finite is NaN.
+
         Args:
           evaluate: from `prepare`.
           prompts: what to draw.
@@ -101,8 +103,10 @@ class Scorer:
         )
         autoencoder = self.model.autoencoder
         pictures = autoencoder.decoder(latent / autoencoder.config.scale).numpy()
-        seen = embed_images(self.model.clip, self._fitting(pictures))
-        return np.sum(seen.astype(np.float64) * prompts.embeddings, axis=1)
+        seen = embed_images(self.model.clip, self._fitting(np.nan_to_num(pictures)))
+        cosines = np.sum(seen.astype(np.float64) * prompts.embeddings, axis=1)
+        # Asked of the pictures: as bytes, for another size, they would all be finite.
+        return np.where(np.isfinite(pictures).all(axis=(1, 2, 3)), cosines, np.nan)
 
     def _fitting(self, pictures: np.ndarray) -> np.ndarray:
         """Float pictures in the size that CLIP takes, resized as `clip_space` does."""
