@@ -62,6 +62,16 @@ def test_unpaired_noise_keeps_everybody_in():
     assert sum(len(v) for v in values.values()) > 2 * 6 * LAP
 
 
+def test_the_race_goes_on_while_one_of_those_left_may_shut_another_out():
+    """Of a and b one can win only, whatever the others do."""
+
+    def hopeless(entrant, better):
+        return (entrant in "ab" and any(o in "ab" for o in better)) or len(better) > 2
+
+    values = race(list("abd"), measure, laps=20, winners=3, hopeless=hopeless)
+    assert LAP < len(values["a"]) == len(values["b"]) == len(values["d"]) < 20 * LAP
+
+
 def test_laps_are_told():
     told = []
     race(

@@ -3,24 +3,54 @@
 import numpy as np
 import pytest
 
-from tests.evolve.tiny_search import config_of, evolver_of, give_captions, make_up
+from tests.evolve.tiny_search import SHAPE, config_of, evolver_of, give_captions, make_up
+from tfsnap.evolve.actions import REMOVE, Action, apply, possible
+from tfsnap.evolve.state import State
+from tfsnap.models.unet import build_unet
 from tfsnap.training.stopping import StopRequest
+from tfsnap.weights.archive import describe
+from tfsnap.weights.store import save_weights
 
 
 @pytest.fixture
 def searched(networks, tmp_path, monkeypatch):
-    """A search of one round whose scores are made up, after it has run."""
+    """Runs one round in the test's folder, whose scores are made up."""
     give_captions(monkeypatch)
 
     def searched(scores, **changes):
         config = config_of(networks, **changes)
-        make_up(tmp_path, config, scores)
-        evolver = evolver_of(config, tmp_path)
-        with StopRequest() as stop:
-            assert evolver.run(stop) is not None
-        return evolver
+        make_up(tmp_path, config.unet, scores)
+        return run(evolver_of(config, tmp_path))
 
     return searched
+
+
+@pytest.fixture
+def grown(networks, tmp_path, monkeypatch):
+    """The same of a search that has met its objective, with a network without some block."""
+    give_captions(monkeypatch)
+
+    def grown(scores, *, without, **changes):
+        unet = build_unet(apply(SHAPE, Action.parse(f"remove {without}")).config)
+        path, config = tmp_path / "smaller", config_of(networks, **changes)
+        save_weights(path, unet.variables, metadata=describe(unet, prediction="v"))
+        make_up(tmp_path, path, scores, removals=possible(unet.config, verbs=(REMOVE,)))
+        State(unet.config, str(path)).save(tmp_path / "state.json")
+        return run(evolver_of(config.replace(grow=True, target=0.99), tmp_path))
+
+    return grown
+
+
+def run(evolver):
+    with StopRequest() as stop:
+        assert evolver.run(stop) is not None
+    return evolver
+
+
+def made(evolver):
+    """The edits of the only round."""
+    (found,) = evolver.rounds
+    return [str(item.action) for item in found.actions]
 
 
 def test_a_network_without_a_finite_score_ends_the_search(searched):
@@ -30,7 +60,44 @@ def test_a_network_without_a_finite_score_ends_the_search(searched):
 
 def test_an_edit_without_a_finite_score_does_not_hide_the_best(searched):
     scores = {"remove down.0.attentions.0.0": np.nan, "remove mid.resnets.1": 0.5}
-    (found,) = searched(scores, actions=1).rounds
-    assert [str(item.action) for item in found.actions] == ["remove mid.resnets.1"]
+    evolver = searched(scores, actions=1)
+    assert made(evolver) == ["remove mid.resnets.1"]
+    (found,) = evolver.rounds
     (broken,) = [item for item in found.scores if not np.isfinite(item.score)]
     assert str(broken.action) in scores and broken.count == 4
+
+
+def test_what_fell_out_does_not_win_with_easier_prompts(searched):
+    """Everybody loses much in the second lap, which the third here does not run."""
+    scores = {
+        "remove mid.resnets.1": (0.495, 0.40),
+        "remove mid.attentions.0.0": (0.495, 0.39),
+        "remove down.0.attentions.1.0": (0.490, 0.49),
+    }
+    evolver = searched(scores, actions=1)
+    assert made(evolver) == ["remove mid.resnets.1"]
+    assert [item.count for item in evolver.rounds[0].scores][:3] == [8, 8, 4]
+
+
+def test_the_second_choice_is_raced_for_as_well(searched):
+    """The two best edit one stage, so that one of them is made: the other one is of the rest."""
+    scores = {
+        "remove down.0.attentions.1.0": 0.499,
+        "remove down.0.attentions.1.1": 0.498,
+        "remove down.2.attentions.1.0": (0.48, 0.30),
+        "remove mid.resnets.1": (0.48, 0.45),
+    }
+    wanted = ["remove down.0.attentions.1.0", "remove mid.resnets.1"]
+    assert made(searched(scores, actions=2)) == wanted
+
+
+def test_the_race_for_a_copy_is_for_the_highest_that_fits(grown):
+    scores = {
+        "remove down.2.resnets.1": -0.9,  # Worth most, but two blocks.
+        "remove mid.attentions.0.0": (0.1, 0.2),
+        "remove up.1.attentions.1.0": (0.1, 0.0),
+    }
+    evolver = grown(scores, without="down.0.resnets.1", actions=1)
+    assert made(evolver) == ["add up.1.attentions.1.1"]
+    (copy,) = evolver.rounds[0].actions
+    assert copy.dclip == pytest.approx(0.45) and copy.count == 8

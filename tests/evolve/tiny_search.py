@@ -73,17 +73,19 @@ def give_captions(monkeypatch):
     monkeypatch.setattr(unet, "captioned", lambda *arguments: found)
 
 
-def make_up(workdir, config, scores, *, number=0, removals=REMOVALS):
-    """Leaves a round's robust training, which changed nothing, and its scores.
+def make_up(workdir, unet, scores, *, removals=REMOVALS):
+    """Leaves the first round's robust training, which changed nothing, and its scores.
 
     Args:
+      workdir: of the search.
+      unet: weight file that it starts from.
       scores: by the text of a removal, for both laps: a number or a pair of them; the unedited
-        network has 0.5, and what is not named loses a little of it.
+        network has 0.5, and what is not named 0.4.
+      removals: all of them.
     """
-    folder = workdir / f"round-{number:02d}"
+    folder = workdir / "round-00"
     (folder / "robust").mkdir(parents=True)
-    weights = folder / "robust/weights.safetensors"
-    shutil.copy(config.unet, weights)
+    shutil.copy(unet, folder / "robust/weights.safetensors")
     wanted = {"as it is": 0.5, **{str(action): 0.4 for action in removals}, **scores}
     values = {
         f"{key}, lap {lap}": {"scores": spread(value, lap), "seconds": 1.0}

@@ -12,10 +12,11 @@ from tfsnap.data.examples import spread
 from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
 from tfsnap.evolve.config import EvolveConfig
+from tfsnap.evolve.goal import Goal, Grow, Shrink
 from tfsnap.evolve.lanes import Known, Lanes, Measure
 from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.evolve.race import race, standard_error
-from tfsnap.evolve.ranking import Scored, choose, choose_copy, scored
+from tfsnap.evolve.ranking import Scored, in_order, scored
 from tfsnap.evolve.scoring import Prompts, Scorer, share
 from tfsnap.evolve.start import require_scoring, require_start
 from tfsnap.evolve.state import Round, State
@@ -175,43 +176,62 @@ class Evolver:
         c, known = self.config, Known(self._folder(number) / "scores.json")
         devices = self._strategy.extended.worker_devices
         lanes = Lanes([self._lane(weights, device) for device in devices], known)
-        config, before = self._state.config, self.latency(self._state.config)
-        savings = {}
-        for action in possible(config, verbs=(REMOVE,)):
-            saved = before - self.latency(apply(config, action).config)
-            if saved > 0:  # By the table, whose noise may say otherwise of a small block.
-                savings[action] = saved
-        base = [lanes([None], lap)[0] for lap in range(c.laps)]
-        clip = np.concatenate(base)
-        if not np.isfinite(clip).all():
-            raise ValueError(
-                f"{np.sum(~np.isfinite(clip))} of {len(clip)} pictures of {weights} have no finite "
-                "CLIP score, so that edits cannot be compared with it: search again in another "
-                "--workdir with a lower learning rate or in float32 (config.robust.training)"
-            )
+        before, savings = self.latency(self._state.config), self._savings()
+        base = self._base(lanes, weights)
+        goal = self._goal(before - self.target)
 
         def scores(actions: Sequence[Action], lap: int) -> list[np.ndarray]:
             found = zip(actions, lanes(actions, lap), strict=True)
-            return [(base[lap] - values) / savings[action] for action, values in found]
+            return [goal.sign * (base[lap] - values) / savings[action] for action, values in found]
 
         values = race(
             list(savings),
             scores,
             laps=c.laps,
-            winners=c.actions,
+            winners=goal.most,
+            hopeless=goal.hopeless,
             confidence=c.confidence,
             after_lap=lambda done, v: self._tell(f"  scored {done} of {c.laps} laps"),
         )
-        ranked = [scored(a, v * savings[a], savings[a]) for a, v in values.items()]
+        ranked = [scored(a, goal.sign * v * savings[a], savings[a]) for a, v in values.items()]
+        clip = np.concatenate(base)
         return Round(
             number,
             before,
             float(clip.mean()),
             standard_error(clip),
-            self._chosen(config, ranked, before - self.target),
+            _marked(ranked, goal.choose(ranked)),
             evaluations=2 * c.steps * known.pictures,  # Two, for guidance.
             seconds=known.seconds,
         )
+
+    def _savings(self) -> dict[Action, float]:
+        """The removals that make the network faster, with the milliseconds that each saves."""
+        config, savings = self._state.config, {}
+        before = self.latency(config)
+        for action in possible(config, verbs=(REMOVE,)):
+            saved = before - self.latency(apply(config, action).config)
+            if saved > 0:  # By the table, whose noise may say otherwise of a small block.
+                savings[action] = saved
+        return savings
+
+    def _base(self, lanes: Lanes, weights: pathlib.Path) -> list[np.ndarray]:
+        """The scores of each lap as the network is."""
+        base = [lanes([None], lap)[0] for lap in range(self.config.laps)]
+        lost, count = np.sum(~np.isfinite(base)), np.size(base)
+        if lost:
+            raise ValueError(
+                f"{lost} of {count} pictures of {weights} have no finite CLIP score, so that edits "
+                "cannot be compared with it: search again in another --workdir with a lower "
+                "learning rate or in float32 (config.robust.training)"
+            )
+        return base
+
+    def _goal(self, excess: float) -> Goal:
+        """To remove blocks, or to add one where the network is fast enough."""
+        if excess > 0:
+            return Shrink(self._state.config, self.config.actions, excess)
+        return Grow(self._state.config, self._fits)
 
     def _lane(self, weights: pathlib.Path, device: str) -> Measure:
         """What measures edits of a network on a device, with copies of all networks there."""
@@ -234,19 +254,6 @@ class Evolver:
 
         return scores
 
-    def _chosen(
-        self, config: UNetConfig, ranked: list[Scored], excess: float
-    ) -> tuple[Scored, ...]:
-        """All edits in the order of their scores, those to be made marked."""
-        if excess > 0:
-            chosen = choose(config, ranked, most=self.config.actions, excess=excess)
-        else:
-            copy = choose_copy(config, ranked, fits=self._fits)
-            chosen = [] if copy is None else [copy]
-        named = {item.action for item in chosen}
-        rest = [item for item in ranked if item.action not in named]
-        return tuple(sorted([*chosen, *rest], key=lambda item: item.score))
-
     def _fits(self, config: UNetConfig) -> bool:
         """Whether a network is known to meet the objective."""
         try:
@@ -264,3 +271,9 @@ class Evolver:
         return Prompts.make(
             model, tokens=tokens[rows], null_tokens=found.null_tokens, noise=np.stack(noise)
         )
+
+
+def _marked(ranked: Sequence[Scored], chosen: Sequence[Scored]) -> tuple[Scored, ...]:
+    """All edits in the order of their scores, with those to be made."""
+    named = {item.action for item in chosen}
+    return tuple(in_order([*chosen, *(item for item in ranked if item.action not in named)]))

@@ -21,22 +21,26 @@ def race(
     *,
     laps: int,
     winners: int,
+    hopeless: Callable[[T, Sequence[T]], bool] | None = None,
     confidence: float = 2.0,
     after_lap: Callable[[int, dict[T, np.ndarray]], None] | None = None,
 ) -> dict[T, np.ndarray]:
     """Finds the entrants with the lowest means by successive elimination.
 
     All entrants are measured under the same conditions lap by lap, so that what they differ by is
-    known far better than what each of them is. After a lap, an entrant is out whose paired
-    difference from each of the best `winners` is above zero by `confidence` standard errors, and
-    one with a value that is not finite, which compares with nothing. The race ends when no more
-    than `winners` are left.
+    known far better than what each of them is. An entrant is better than another if their paired
+    difference is below zero by `confidence` standard errors. After a lap, an entrant is out that is
+    hopeless in view of those that are better, and one with a value that is not finite, which
+    compares with nothing. The race ends when no more than `winners` are left and none of them
+    would be hopeless if all others were better.
 
     Args:
       entrants: what to compare.
       measure: `(entrants, lap) -> values` of each, float [n], in the same order for all of them.
       laps: how often everybody left is measured at most.
       winners: how many are wanted.
+      hopeless: `(entrant, better) -> bool`, whether an entrant cannot be one of the winners; by
+        default where as many are better as are wanted.
       confidence: in standard errors; infinite measures everybody to the end.
       after_lap: told the number of laps done and all values so far.
 
@@ -45,6 +49,7 @@ def race(
 
     Reference: Maron & Moore 1994, "Hoeffding races", with paired differences.
     """
+    lost = hopeless or (lambda entrant, better: len(better) >= winners)
     values: dict[T, np.ndarray] = {entrant: np.zeros(0) for entrant in entrants}
     left = list(entrants)
     for lap in range(laps):
@@ -52,20 +57,20 @@ def race(
             values[entrant] = np.concatenate([values[entrant], measured])
         if after_lap is not None:
             after_lap(lap + 1, values)
-        left = _survivors(left, values, winners, confidence)
-        if len(left) <= winners:
+        left = [e for e in left if np.isfinite(values[e]).all()]
+        left = [e for e in left if not lost(e, _better(e, left, values, confidence))]
+        if len(left) <= winners and not any(lost(e, [o for o in left if o != e]) for e in left):
             break
     return values
 
 
-def _survivors(
-    left: list[T], values: dict[T, np.ndarray], winners: int, confidence: float
+def _better(
+    entrant: T, others: Sequence[T], values: dict[T, np.ndarray], confidence: float
 ) -> list[T]:
-    finite = [entrant for entrant in left if np.isfinite(values[entrant]).all()]
-    best = sorted(finite, key=lambda entrant: values[entrant].mean())[:winners]
+    """Those whose mean is lower than that of an entrant, by more than chance."""
 
-    def hopeless(entrant: T) -> bool:
-        differences = [values[entrant] - values[other] for other in best]
-        return all(d.mean() > confidence * standard_error(d) for d in differences)
+    def ahead(other: T) -> bool:
+        difference = values[entrant] - values[other]
+        return difference.mean() > confidence * standard_error(difference)
 
-    return [entrant for entrant in finite if entrant in best or not hopeless(entrant)]
+    return [other for other in others if other != entrant and ahead(other)]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,19 @@ def scored(action: Action, drops: np.ndarray, dlatency: float) -> Scored:
     return Scored(action, float(drops.mean()), standard_error(drops), dlatency, len(drops))
 
 
+def in_order(items: Iterable[Scored], *, sign: float = 1.0) -> list[Scored]:
+    """Edits from the lowest score to the highest, or the other way round.
+
+    Those come first that stayed in the race: what fell out was scored with fewer prompts, which may
+    be easier ones, so that its figures do not compare with those of the others.
+
+    Args:
+      items: the edits.
+      sign: -1 for the highest first.
+    """
+    return sorted(items, key=lambda item: (-item.count, sign * item.score))
+
+
 def choose(
     config: UNetConfig, ranked: Sequence[Scored], *, most: int, excess: float
 ) -> list[Scored]:
@@ -72,20 +85,34 @@ def choose(
     """
     chosen: list[Scored] = []
     touched: set[str] = set()
-    for item in sorted(ranked, key=lambda item: item.score):
+    for item in in_order(ranked):
         if len(chosen) == most or sum(c.dlatency for c in chosen) >= excess:
             break
-        stages = _stages(config, item.action)
+        stages = stages_of(config, item.action)
         if math.isfinite(item.score) and not touched & stages:
             chosen.append(dataclasses.replace(item, chosen=True))
             touched |= stages
     return chosen
 
 
-def _stages(config: UNetConfig, action: Action) -> set[str]:
+def stages_of(config: UNetConfig, action: Action) -> set[str]:
     """The stages that an edit changes."""
     other = config.counterpart(action.stage, action.resnet) if action.block == RESNET else None
     return {action.stage, other[0]} if other else {action.stage}
+
+
+def level_of(config: UNetConfig, action: Action) -> str:
+    """The stage of the way down that an edit is in, or across from; or "mid"."""
+    way, _, number = action.stage.partition(".")
+    return f"down.{len(config.down) - 1 - int(number)}" if way == "up" else action.stage
+
+
+def copy_of(config: UNetConfig, action: Action) -> Action:
+    """The edit that adds the block which another one removes, once more."""
+    stage = config.stages[action.stage]
+    if action.block == ATTENTION:
+        return dataclasses.replace(action, verb=ADD, attention=stage.attentions[action.resnet])
+    return dataclasses.replace(action, verb=ADD, resnet=stage.resnets - 1)
 
 
 def choose_copy(
@@ -103,13 +130,8 @@ def choose_copy(
 
     Reference: SnapFusion, Algorithm 1: the highest dCLIP / dLatency is copied.
     """
-    for item in sorted(ranked, key=lambda item: item.score, reverse=True):
-        action = dataclasses.replace(item.action, verb=ADD)
-        stage = config.stages[action.stage]
-        if action.block == ATTENTION:
-            action = dataclasses.replace(action, attention=stage.attentions[action.resnet])
-        else:
-            action = dataclasses.replace(action, resnet=stage.resnets - 1)
+    for item in in_order(ranked, sign=-1.0):
+        action = copy_of(config, item.action)
         if 0 < item.dclip < math.inf and fits(apply(config, action).config):
             return dataclasses.replace(item, action=action, chosen=True)
     return None
