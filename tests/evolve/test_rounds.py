@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from tests.evolve.tiny_search import SHAPE, config_of, evolver_of, give_captions, make_up
+from tests.evolve.tiny_search import (
+    PROMPTS,
+    REMOVALS,
+    SHAPE,
+    config_of,
+    evolver_of,
+    give_captions,
+    make_up,
+)
 from tfsnap.evolve.actions import REMOVE, Action, apply, possible
 from tfsnap.evolve.state import State
 from tfsnap.models.unet import build_unet
@@ -101,3 +109,9 @@ def test_the_race_for_a_copy_is_for_the_highest_that_fits(grown):
     assert made(evolver) == ["add up.1.attentions.1.1"]
     (copy,) = evolver.rounds[0].actions
     assert copy.dclip == pytest.approx(0.45) and copy.count == 8
+
+
+@pytest.mark.parametrize(("guidance", "once"), [(3.0, 2), (1.0, 1)])
+def test_evaluations_are_those_that_guidance_takes(searched, guidance, once):
+    (found,) = searched({}, guidance=guidance, steps=5).rounds
+    assert found.evaluations == once * 5 * 2 * PROMPTS * (1 + len(REMOVALS))

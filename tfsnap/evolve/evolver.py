@@ -175,7 +175,8 @@ class Evolver:
         """Races all removals against each other."""
         c, known = self.config, Known(self._folder(number) / "scores.json")
         devices = self._strategy.extended.worker_devices
-        lanes = Lanes([self._lane(weights, device) for device in devices], known)
+        scorers = [self._scorer(weights, device) for device in devices]
+        lanes = Lanes(list(map(self._lane, scorers, devices)), known)
         before, savings = self.latency(self._state.config), self._savings()
         base = self._base(lanes, weights)
         goal = self._goal(before - self.target)
@@ -201,7 +202,7 @@ class Evolver:
             float(clip.mean()),
             standard_error(clip),
             _marked(ranked, goal.choose(ranked)),
-            evaluations=2 * c.steps * known.pictures,  # Two, for guidance.
+            evaluations=scorers[0].evaluations * known.pictures,
             seconds=known.seconds,
         )
 
@@ -233,16 +234,19 @@ class Evolver:
             return Shrink(self._state.config, self.config.actions, excess)
         return Grow(self._state.config, self._fits)
 
-    def _lane(self, weights: pathlib.Path, device: str) -> Measure:
-        """What measures edits of a network on a device, with copies of all networks there."""
-        c = self.config
+    def _scorer(self, weights: pathlib.Path, device: str) -> Scorer:
+        """What scores edits of a network on a device, with copies of all networks there."""
         with tf.device(device):
             # A job of its own: a job keeps its networks.
             job = self._job.replace(model=self._state.config)
             unet = load_trained(weights, "unet").model
-            model = job.assemble(unet)
-            scorer = Scorer(model, c.steps, c.guidance)
-            prompts = self._prompts(job, model)
+            return Scorer(job.assemble(unet), self.config.steps, self.config.guidance)
+
+    def _lane(self, scorer: Scorer, device: str) -> Measure:
+        """What measures edits with a scorer on its device."""
+        unet, size = scorer.model.unet, self.config.prompts // self.config.laps
+        with tf.device(device):
+            prompts = self._prompts(scorer.model)
 
         @functools.cache
         def network(action: Action | None) -> Guided:
@@ -250,7 +254,7 @@ class Evolver:
 
         def scores(action: Action | None, lap: int) -> np.ndarray:
             with tf.device(device):
-                return scorer.scores(network(action), prompts.part(lap, c.prompts // c.laps))
+                return scorer.scores(network(action), prompts.part(lap, size))
 
         return scores
 
@@ -261,10 +265,10 @@ class Evolver:
         except LatencyError:  # The table lacks a block of it.
             return False
 
-    def _prompts(self, job: UNetJob, model: LatentDiffusion) -> Prompts:
+    def _prompts(self, model: LatentDiffusion) -> Prompts:
         """The same in all rounds."""
         c = self.config
-        found = job.captioned(c.split)
+        found = self._job.captioned(c.split)
         tokens = found.tokens[:, 0]  # The canonical captions, [N, T]
         rows = np.random.default_rng(c.seed).permutation(spread(len(tokens), c.prompts))
         noise = [normal(c.seed * 2**32 + i, model.latent_shape) for i in range(c.prompts)]

@@ -79,6 +79,11 @@ class Scorer:
     steps: int
     guidance: float
 
+    @property
+    def evaluations(self) -> int:
+        """Of the UNet for a picture."""
+        return self.steps * self.model.evaluations(self.guidance)
+
     def prepare(self, unet: UNet) -> Guided:
         """What `scores` evaluates; it is traced once for every size of a batch."""
         return guided(unet, self.guidance)
