@@ -14,9 +14,10 @@ from tests.evolve.tiny_search import (
 )
 from tfsnap.evolve.actions import REMOVE, Action, apply, possible
 from tfsnap.evolve.state import State
+from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
 from tfsnap.training.stopping import StopRequest
-from tfsnap.weights.archive import describe
+from tfsnap.weights.archive import describe, load_trained
 from tfsnap.weights.store import save_weights
 
 
@@ -115,3 +116,17 @@ def test_the_race_for_a_copy_is_for_the_highest_that_fits(grown):
 def test_evaluations_are_those_that_guidance_takes(searched, guidance, once):
     (found,) = searched({}, guidance=guidance, steps=5).rounds
     assert found.evaluations == once * 5 * 2 * PROMPTS * (1 + len(REMOVALS))
+
+
+def test_a_round_that_finds_nothing_to_edit_is_the_last(grown, tmp_path):
+    evolver = grown({}, without="down.0.attentions.1.0")  # A copy of a block leaves no time.
+    (found,) = evolver.rounds
+    assert found.actions == [] and found.clip == pytest.approx(0.5015)
+    assert evolver.weights == str(tmp_path / "round-00/robust/weights.safetensors")
+    assert load_trained(evolver.weights, "unet").model.config == find_unet(
+        str(tmp_path / "unet.json")
+    )
+    again = evolver_of(evolver.config.replace(rounds=5), tmp_path)
+    assert again.over and again.rounds == evolver.rounds
+    run(again)
+    assert not (tmp_path / "round-01").exists()

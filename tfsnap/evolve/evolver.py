@@ -95,8 +95,12 @@ class Evolver:
 
     @property
     def over(self) -> bool:
-        """Whether the rounds are over, or the objective is met and nothing is to be added."""
-        return len(self.rounds) >= self.config.rounds or self._met
+        """Whether the rounds are over, the last one found nothing to edit, or the objective is met.
+
+        Where the network is to grow again, to meet the objective is not the end.
+        """
+        done = len(self.rounds) >= self.config.rounds
+        return done or any(not found.actions for found in self.rounds) or self._met
 
     @property
     def _met(self) -> bool:
@@ -119,47 +123,48 @@ class Evolver:
         Returns:
           The network; None when a signal ended the search before.
         """
-        while len(self.rounds) < self.config.rounds:
-            latency = self.latency(self._state.config)
-            self._tell(
-                f"round {len(self.rounds)}: {latency:.3f} ms by the table, {self.target:.3f} wanted"
-            )
-            if self._met:
-                break
-            done = self._round(stop)
-            if done is None:
+        while not self.over:
+            self._tell(f"round {len(self.rounds)}: {self._standing}")
+            if not self._round(stop):
                 return None
-            if not done:
-                break
+        self._tell(f"end: {self._standing}")
         write_json(self.workdir / EVOLVED, self._state.config.to_dict())
         edits = [item.action for found in self.rounds for item in found.actions]
         (self.workdir / EDITS).write_text("".join(f"{action}\n" for action in edits))
         return self._state.config
 
-    def _round(self, stop: StopRequest) -> bool | None:
+    @property
+    def _standing(self) -> str:
+        latency = self.latency(self._state.config)
+        return f"{latency:.3f} ms by the table, {self.target:.3f} wanted"
+
+    def _round(self, stop: StopRequest) -> bool:
         """Trains, scores and edits once.
 
         Returns:
-          Whether there was something to edit; None when a signal came.
+          Whether it was done; False when a signal came.
         """
-        state, number = self._state, len(self.rounds)
-        folder = self._folder(number)
         weights = self._train(stop)
         if weights is None:
-            return None
-        found = self._score(weights, number)
+            return False
+        found = self._score(weights, len(self.rounds))
         for item in found.actions:
             self._tell(f"  {item.action}: dCLIP {item.dclip:+.4f}, -{item.dlatency:.3f} ms")
-        if not found.actions:
-            return False
-        edited = apply_all(state.config, [item.action for item in found.actions])
-        path = folder / "edited.safetensors"
+        config, path = (
+            self._edit(weights, found) if found.actions else (self._state.config, weights)
+        )
+        self._state = State(config, str(path), (*self.rounds, found))
+        self._state.save(self.workdir / _STATE)
+        return True
+
+    def _edit(self, weights: pathlib.Path, found: Round) -> tuple[UNetConfig, pathlib.Path]:
+        """Makes a round's edits; returns the new shape and its weight file."""
+        edited = apply_all(self._state.config, [item.action for item in found.actions])
+        path = self._folder(found.number) / "edited.safetensors"
         values, about = load_tensors(weights)
         description = {**about, "config": edited.config.to_dict()}
         save_tensors(path, carry(values, edited), metadata=description)
-        self._state = State(edited.config, str(path), (*state.rounds, found))
-        self._state.save(self.workdir / _STATE)
-        return True
+        return edited.config, path
 
     def _folder(self, number: int) -> pathlib.Path:
         return self.workdir / f"round-{number:02d}"
