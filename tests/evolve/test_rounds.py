@@ -76,7 +76,7 @@ def test_an_edit_without_a_finite_score_does_not_hide_the_best(searched):
     assert str(broken.action) in scores and broken.count == 4
 
 
-def test_what_fell_out_does_not_win_with_easier_prompts(searched):
+def test_what_fell_out_does_not_win_with_easier_prompts(searched, capsys):
     """Everybody loses much in the second lap, which the third here does not run."""
     scores = {
         "remove mid.resnets.1": (0.495, 0.40),
@@ -85,6 +85,7 @@ def test_what_fell_out_does_not_win_with_easier_prompts(searched):
     }
     evolver = searched(scores, actions=1)
     assert made(evolver) == ["remove mid.resnets.1"]
+    assert "  remove mid.resnets.1: dCLIP +0.0525, -1.000 ms\n" in capsys.readouterr().out
     assert [item.count for item in evolver.rounds[0].scores][:3] == [8, 8, 4]
 
 
@@ -100,7 +101,7 @@ def test_the_second_choice_is_raced_for_as_well(searched):
     assert made(searched(scores, actions=2)) == wanted
 
 
-def test_the_race_for_a_copy_is_for_the_highest_that_fits(grown):
+def test_the_race_for_a_copy_is_for_the_highest_that_fits(grown, capsys):
     scores = {
         "remove down.2.resnets.1": -0.9,  # Worth most, but two blocks.
         "remove mid.attentions.0.0": (0.1, 0.2),
@@ -108,6 +109,7 @@ def test_the_race_for_a_copy_is_for_the_highest_that_fits(grown):
     }
     evolver = grown(scores, without="down.0.resnets.1", actions=1)
     assert made(evolver) == ["add up.1.attentions.1.1"]
+    assert "  add up.1.attentions.1.1: dCLIP +0.4500, +1.000 ms\n" in capsys.readouterr().out
     (copy,) = evolver.rounds[0].actions
     assert copy.dclip == pytest.approx(0.45) and copy.count == 8
 

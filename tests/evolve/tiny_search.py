@@ -55,8 +55,8 @@ def config_of(folder, **changes):
     return config.replace(**changes)
 
 
-def evolver_of(config, workdir, tell=print):
-    return Evolver(config, workdir=workdir, strategy=shared_strategy("one"), tell=tell)
+def evolver_of(config, workdir):
+    return Evolver(config, workdir=workdir, strategy=shared_strategy("one"))
 
 
 def give_captions(monkeypatch):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfsnap.config import UNetConfig, write_json
 from tfsnap.data.examples import spread
-from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
+from tfsnap.evolve.actions import ADD, REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.evolve.goal import Goal, Grow, Shrink
@@ -149,7 +149,8 @@ class Evolver:
             return False
         found = self._score(weights, len(self.rounds))
         for item in found.actions:
-            self._tell(f"  {item.action}: dCLIP {item.dclip:+.4f}, -{item.dlatency:.3f} ms")
+            sign = "+" if item.action.verb == ADD else "-"
+            self._tell(f"  {item.action}: dCLIP {item.dclip:+.4f}, {sign}{item.dlatency:.3f} ms")
         config, path = (
             self._edit(weights, found) if found.actions else (self._state.config, weights)
         )
