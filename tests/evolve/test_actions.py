@@ -8,6 +8,7 @@ from tests.small_unet import randomised_unet
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.evolve.actions import Action, apply, possible
 from tfsnap.evolve.carry import carry
+from tfsnap.evolve.ranking import copy_of
 from tfsnap.models.presets import UNETS
 from tfsnap.models.unet import build_unet
 from tfsnap.weights.store import addressed, assign
@@ -25,10 +26,13 @@ ACTIONS = possible(CONFIG)
 # Some of them: every kind, at every kind of place.
 ADDED = [
     Action("add", "attention", "down.0", 0, 1),
+    Action("add", "attention", "down.0", 1, 1),  # Between two.
     Action("add", "attention", "up.0", 3, 0),  # In a stage that has none.
     Action("add", "resnet", "down.0", 1),
     Action("add", "resnet", "down.1", 0),  # To a single one, which changes the channels.
+    Action("add", "resnet", "down.2", 1),
     Action("add", "resnet", "down.2", 2),
+    Action("add", "resnet", "mid", 0),
     Action("add", "resnet", "mid", 1),
 ]
 REMOVED = [
@@ -91,6 +95,19 @@ def test_a_network_does_what_it_did_when_a_block_is_added(unet, action):
     before = evaluate(model)
     run = {name: tf.constant(False)}
     np.testing.assert_allclose(evaluate(model, run), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("row", CONFIG.removable, ids=lambda row: row[0])
+def test_the_copy_of_a_block_is_of_that_block_and_comes_after_it(row):
+    """On the way up before it, where the skip connection of the new one comes."""
+    edited = apply(CONFIG, copy_of(Action.parse(f"remove {row[0]}")))
+    copies = {origin.name: name for name, origin in edited.origins.items() if origin.added}
+    assert set(copies) == set(row)
+    kept = {origin.name: name for name, origin in edited.origins.items() if not origin.added}
+    for name, copy in copies.items():
+        first, second = (copy, kept[name]) if name in row[1:] else (kept[name], copy)
+        stem, number = first.rsplit(".", 1)
+        assert second == f"{stem}.{int(number) + 1}"
 
 
 def test_what_a_network_can_lose_is_what_an_edit_removes():

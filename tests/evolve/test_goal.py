@@ -52,6 +52,6 @@ def test_the_race_for_a_copy_is_among_those_that_fit():
     mid = [action for action in ACTIONS if action.stage == "mid"]
     goal = Grow(CONFIG, fits=lambda config: config.mid == CONFIG.mid)
     assert all(goal.hopeless(action, []) for action in mid)
-    fitting = [a for a in ACTIONS if apply(CONFIG, copy_of(CONFIG, a)).config.mid == CONFIG.mid]
+    fitting = [a for a in ACTIONS if apply(CONFIG, copy_of(a)).config.mid == CONFIG.mid]
     assert len(fitting) > 1 and not any(goal.hopeless(action, mid) for action in fitting)
     assert goal.hopeless(fitting[0], [fitting[1]])

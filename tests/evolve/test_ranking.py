@@ -71,7 +71,7 @@ def test_the_block_that_is_worth_most_is_copied():
     copy = choose_copy(CONFIG, items, fits=lambda config: True)
     assert copy.action == Action("add", "attention", "mid", 0, 1)
     without = choose_copy(CONFIG, items, fits=lambda c: c.mid.attentions == CONFIG.mid.attentions)
-    assert without.action == Action("add", "resnet", "down.2", 2)
+    assert without.action == Action("add", "resnet", "down.2", 1)
     assert apply(CONFIG, without.action).config.down[2].resnets == 4
     assert choose_copy(CONFIG, items, fits=lambda config: False) is None
 

@@ -28,9 +28,10 @@ class Action:
       block: "resnet" or "attention".
       stage: "down.1", "mid", "up.0". ResNets of "down.1" stand for those of its counterpart on the
         way up, too.
-      resnet: number of the ResNet in its stage, or of that which the attention follows. What is
-        added comes after it.
-      attention: number of the attention among those after this ResNet.
+      resnet: number of the ResNet in its stage, or of that which the attention follows. A ResNet
+        that is added comes after this one, as a copy of it.
+      attention: number of the attention among those after this ResNet. One that is added has this
+        number then, and is a copy of the one before.
 
     Reference: SnapFusion, section 3.1: A = {A_cross-attention[i, j], A_ResNet[i, j]}.
     """
@@ -145,12 +146,14 @@ class _Layout:
         del self.stages[action.stage][action.resnet].attentions[action.attention]
 
     def add_attention(self, action: Action) -> None:
-        """Puts an attention last after a ResNet, a copy of the one before, if there is one."""
+        """Puts an attention after another, as its copy; the first one copies the nearest."""
         slots = self.stages[action.stage]
-        before = [origin for slot in slots[: action.resnet + 1] for origin in slot.attentions]
+        mine = slots[action.resnet].attentions
+        before = [origin for slot in slots[: action.resnet] for origin in slot.attentions]
+        before += mine[: action.attention]
         after = [origin for slot in slots[action.resnet + 1 :] for origin in slot.attentions]
         near = before[-1:] or after[:1] or [Origin(None)]
-        slots[action.resnet].attentions.append(Origin(near[0].name, added=True))
+        mine.insert(action.attention, Origin(near[0].name, added=True))
 
     def remove_resnet(self, action: Action) -> None:
         """Takes a ResNet away, and its counterpart; their attentions go to the one before."""
@@ -164,19 +167,22 @@ class _Layout:
         slots[number - 1].attentions += slots.pop(number).attentions
 
     def add_resnet(self, action: Action) -> None:
-        """Puts a ResNet last in a stage, and one on the way up, each a copy of one as wide."""
-        slots = self.stages[action.stage]
-        wide = slots[0 if action.stage == "mid" else 1 :]
-        near = wide[-1].resnet.name if wide else None
-        slots.append(_Slot(Origin(near, added=True), []))
+        """Puts a ResNet after another and one before its counterpart, each a copy if it fits.
+
+        The new one of the way up gets the skip connection that has come twice now: what the others
+        get is what they got before.
+        """
+        self._add(action.stage, action.resnet, at=action.resnet + 1)
         other = self.config.counterpart(action.stage, action.resnet)
         if other:
-            up, _ = other
-            # Second, where it gets the skip connection that has come twice now: what the first one
-            # gets, and all after it, is what they got before.
-            middle = self.stages[up][1:-1]
-            near = middle[0].resnet.name if middle else None
-            self.stages[up].insert(1, _Slot(Origin(near, added=True), []))
+            self._add(*other, at=other[1])
+
+    def _add(self, stage: str, number: int, *, at: int) -> None:
+        slots = self.stages[stage]
+        # The first of a stage, and the last of the way up, are of other widths.
+        fits = stage == "mid" or 0 < number < len(slots) - stage.startswith("up.")
+        name = slots[number].resnet.name if fits else None
+        slots.insert(at, _Slot(Origin(name, added=True), []))
 
 
 def possible(config: UNetConfig, *, verbs: tuple[str, ...] = (REMOVE, ADD)) -> list[Action]:
@@ -190,10 +196,14 @@ def possible(config: UNetConfig, *, verbs: tuple[str, ...] = (REMOVE, ADD)) -> l
     for name, stage in config.stages.items():
         for i, count in enumerate(stage.attentions):
             found += [Action(REMOVE, ATTENTION, name, i, k) for k in range(count)]
-            found.append(Action(ADD, ATTENTION, name, i, count))
+            found += [Action(ADD, ATTENTION, name, i, k + 1) for k in range(count)]
+            if not count:
+                found.append(Action(ADD, ATTENTION, name, i, 0))
         if not name.startswith("up."):
             found += [Action(REMOVE, RESNET, name, i) for i in range(1, stage.resnets)]
-            found.append(Action(ADD, RESNET, name, stage.resnets - 1))
+            # Of the first there are copies where it is the only one, or as wide as the others.
+            first = 0 if name == "mid" or stage.resnets == 1 else 1
+            found += [Action(ADD, RESNET, name, i) for i in range(first, stage.resnets)]
     return [action for action in found if action.verb in verbs]
 
 

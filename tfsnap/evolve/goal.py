@@ -97,5 +97,5 @@ class Grow:
         return frozenset(
             action
             for action in possible(self.config, verbs=(REMOVE,))
-            if self.fits(apply(self.config, copy_of(self.config, action)).config)
+            if self.fits(apply(self.config, copy_of(action)).config)
         )

@@ -107,12 +107,11 @@ def level_of(config: UNetConfig, action: Action) -> str:
     return f"down.{len(config.down) - 1 - int(number)}" if way == "up" else action.stage
 
 
-def copy_of(config: UNetConfig, action: Action) -> Action:
-    """The edit that adds the block which another one removes, once more."""
-    stage = config.stages[action.stage]
+def copy_of(action: Action) -> Action:
+    """The edit that adds a copy of the block that another edit removes, right after it."""
     if action.block == ATTENTION:
-        return dataclasses.replace(action, verb=ADD, attention=stage.attentions[action.resnet])
-    return dataclasses.replace(action, verb=ADD, resnet=stage.resnets - 1)
+        return dataclasses.replace(action, verb=ADD, attention=action.attention + 1)
+    return dataclasses.replace(action, verb=ADD)
 
 
 def choose_copy(
@@ -131,7 +130,7 @@ def choose_copy(
     Reference: SnapFusion, Algorithm 1: the highest dCLIP / dLatency is copied.
     """
     for item in in_order(ranked, sign=-1.0):
-        action = copy_of(config, item.action)
+        action = copy_of(item.action)
         if 0 < item.dclip < math.inf and fits(apply(config, action).config):
             return dataclasses.replace(item, action=action, chosen=True)
     return None
