@@ -61,10 +61,13 @@ class State:
     rounds: tuple[Round, ...] = ()
 
     def save(self, path: pathlib.Path) -> None:
-        """Writes it as JSON, complete or not at all."""
+        """Writes it as JSON, complete or not at all; files beside it by their place from there."""
+        weights = pathlib.Path(self.weights)
+        if weights.is_relative_to(path.parent):  # The folder may be moved, or named otherwise.
+            weights = weights.relative_to(path.parent)
         values = {
             "config": self.config.to_dict(),
-            "weights": self.weights,
+            "weights": str(weights),
             "rounds": [item.to_dict() for item in self.rounds],
         }
         write_json(path, values)
@@ -74,4 +77,7 @@ class State:
         """Reads what `save` wrote."""
         values = json.loads(path.read_text())
         config = UNetConfig.from_dict(values["config"])
-        return cls(config, values["weights"], tuple(map(Round.from_dict, values["rounds"])))
+        beside = path.parent / values["weights"]
+        # Else it is as it was typed: that of the start, or of a search that kept all of them so.
+        weights = str(beside) if beside.is_file() else values["weights"]
+        return cls(config, weights, tuple(map(Round.from_dict, values["rounds"])))
