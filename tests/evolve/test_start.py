@@ -3,7 +3,7 @@
 import pytest
 
 from tests.data.prepared.sources import Listed, png
-from tests.evolve.tiny_search import config_of, evolver_of, give_captions
+from tests.evolve.tiny_search import LARGE, config_of, evolver_of, give_captions
 from tests.training.latent_job import CLIP
 from tfsnap.config import ScheduleConfig, UNetConfig
 from tfsnap.data.prepared.build import prepare_set
@@ -64,9 +64,9 @@ def test_prompts_that_cannot_be_read_are_refused(networks, tmp_path, split, mess
     entries = [
         Entry(f"{k:03d}", ("a picture",), lambda k=k: png(k, SIZES[k % 2]), "x") for k in range(8)
     ]
-    prepare_set(Listed(entries), tmp_path / "set", Recipe(resolution=32, buckets=True))
+    prepare_set(Listed(entries), tmp_path / "set", Recipe(resolution=LARGE, buckets=True))
     config = config_of(networks, split=split)
-    data = config.robust.data.replace(dataset=str(tmp_path / "set"), resolution=32)
+    data = config.robust.data.replace(dataset=str(tmp_path / "set"), resolution=LARGE)
     with pytest.raises(ValueError, match=message):
         evolver_of(config.replace(robust=config.robust.replace(data=data)), tmp_path / "search")
 

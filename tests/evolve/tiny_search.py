@@ -1,5 +1,6 @@
 """A search with networks that nobody trained, of which scores are made up: nothing is drawn."""
 
+import itertools
 import json
 import shutil
 
@@ -26,6 +27,7 @@ from tfsnap.weights.store import save_weights
 
 SHAPE = CONFIG.replace(context_width=8)  # As wide as the text encoder.
 REMOVALS = possible(SHAPE, verbs=(REMOVE,))
+LARGE = 32  # Another resolution that the table knows.
 PROMPTS = 4  # Of a lap; there are two.
 
 
@@ -37,8 +39,10 @@ def write_networks(folder):
     network = build_unet(SHAPE)
     kind = {"prediction": "v", "schedule": ScheduleConfig().to_dict()}
     save_weights(folder / "unet", network.variables, metadata=describe(network, **kind))
-    blocks = blocks_of(SHAPE, latent=(SIDE // 2, SIDE // 2), tokens=LENGTH).values()
-    LatencyTable(dict.fromkeys(blocks, 1.0), {}).save(folder / "table")
+    sides = (SIDE // 2, LARGE // 2)
+    blocks = [blocks_of(SHAPE, latent=(s, s), tokens=LENGTH).values() for s in sides]
+    table = LatencyTable(dict.fromkeys(itertools.chain(*blocks), 1.0), {})
+    table.save(folder / "table")
 
 
 def config_of(folder, **changes):
