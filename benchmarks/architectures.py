@@ -33,6 +33,7 @@ from tfsnap.evolve.carry import carry
 from tfsnap.evolve.evolver import EDITS
 from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.evolve.race import standard_error
+from tfsnap.evolve.state import STATE, State
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import unet_graph
 from tfsnap.models.presets import find_unet
@@ -101,11 +102,10 @@ class Maker:
         self.table = LatencyTable.load(_TABLE.value)
         search = pathlib.Path(_EVOLVED.value)
         self.edits = list(map(Action.parse, (search / EDITS).read_text().splitlines()))
-        state, config = (
-            json.loads((search / n).read_text()) for n in ("state.json", "config.json")
-        )
-        self.evolved = state["weights"]
-        self.searched = len(state["rounds"]) * config["robust"]["training"]["steps"]
+        state = State.load(search / STATE)
+        config = json.loads((search / "config.json").read_text())
+        self.evolved = state.weights
+        self.searched = len(state.rounds) * config["robust"]["training"]["steps"]
 
     def latency(self, config: UNetConfig) -> float:
         """Milliseconds by the table."""

@@ -13,6 +13,7 @@ from tfsnap.evolve.config import EvolveConfig
 from tfsnap.evolve.start import require_start
 from tfsnap.models.clip import build_text_encoder
 from tfsnap.training.jobs.distill import DistillConfig
+from tfsnap.training.lora import LoraConfig
 from tfsnap.weights.archive import describe
 from tfsnap.weights.store import load_tensors, save_tensors, save_weights
 
@@ -44,6 +45,26 @@ def test_a_network_that_reads_the_guidance_scale_needs_a_teacher():
     require_start(config.replace(robust=taught), reads, {})
     require_start(config.replace(guidance=1.0), reads, {})  # What it is shown.
     require_start(config, UNetConfig(), {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lora": LoraConfig(rank=2)}, "has lora.rank=2 and"),
+        (
+            {
+                "distill": DistillConfig(
+                    teacher="t", baked=True, guidance=(3.0, 3.0), cfg_probability=1.0, gamma=0.0
+                )
+            },
+            "distill.baked=True: a search trains a whole UNet",
+        ),
+    ],
+)
+def test_a_training_whose_networks_cannot_be_scored_is_refused(changes, message):
+    config = EvolveConfig(unet="it")
+    with pytest.raises(ValueError, match=message):
+        require_start(config.replace(robust=config.robust.replace(**changes)), UNetConfig(), {})
 
 
 def test_a_text_encoder_alone_cannot_score(networks, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from tfsnap.evolve.race import race, standard_error
 from tfsnap.evolve.ranking import Scored, in_order, scored
 from tfsnap.evolve.scoring import Prompts, Scorer, share
 from tfsnap.evolve.start import require_scoring, require_start
-from tfsnap.evolve.state import Round, State
+from tfsnap.evolve.state import STATE, Round, State
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.philox import normal
 from tfsnap.training.jobs.unet import UNetJob
@@ -31,7 +31,6 @@ from tfsnap.weights.archive import load_trained
 from tfsnap.weights.component import UNET
 from tfsnap.weights.store import load_tensors, save_tensors
 
-_STATE = "state.json"
 EVOLVED = "unet.json"  # Shape of the newest network, in the workdir.
 EDITS = "edits.txt"  # That made it of the first one, a line each.
 
@@ -74,7 +73,7 @@ class Evolver:
         self._job = config.robust.replace(model=first)
         require_scoring(self._job, config.split)
         self.target = config.target * self.latency(first)
-        path = workdir / _STATE
+        path = workdir / STATE
         self._state = State.load(path) if path.is_file() else State(first, config.unet)
 
     def latency(self, unet: UNetConfig) -> float:
@@ -155,7 +154,7 @@ class Evolver:
             self._edit(weights, found) if found.actions else (self._state.config, weights)
         )
         self._state = State(config, str(path), (*self.rounds, found))
-        self._state.save(self.workdir / _STATE)
+        self._state.save(self.workdir / STATE)
         return True
 
     def _edit(self, weights: pathlib.Path, found: Round) -> tuple[UNetConfig, pathlib.Path]:

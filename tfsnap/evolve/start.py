@@ -21,6 +21,11 @@ def require_start(config: EvolveConfig, shape: UNetConfig, about: Mapping[str, A
       ValueError: robust training does not go on with a network of this kind.
     """
     job, distilled = config.robust, Distilled.of(about)
+    if job.lora.rank or job.distill.baked:
+        raise ValueError(
+            f"config.robust has lora.rank={job.lora.rank} and distill.baked={job.distill.baked}: "
+            "a search trains a whole UNet, which takes guidance as it is scored, so 0 and False"
+        )
     wanted = {"prediction": job.prediction, "schedule": job.schedule.to_dict()}
     changed = differences({name: about.get(name, wanted[name]) for name in wanted}, wanted)
     if changed:

@@ -8,6 +8,8 @@ from typing import Any
 from tfsnap.config import UNetConfig, write_json
 from tfsnap.evolve.ranking import Scored
 
+STATE = "state.json"  # In the folder of a search.
+
 
 @dataclasses.dataclass(frozen=True)
 class Round:
