@@ -1,6 +1,7 @@
 """A bundle's folder appears whole or not at all."""
 
 import errno
+import json
 import os
 import pathlib
 import signal
@@ -8,9 +9,11 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 
 from tests.runtime.processes import ROOT
+from tfsnap.data.shards import ShardWriter, TableSpec
 from tfsnap.export.publishing import ExportError, published
 from tfsnap.runtime import publish as publish_module
 
@@ -20,7 +23,7 @@ HALF = """
 import pathlib, sys, time
 from tfsnap.export.publishing import published
 with published(pathlib.Path(sys.argv[1])) as folder:
-    (folder / "manifest.json").write_text("new")
+    (folder / "manifest.json").write_text('{"format": "tfsnap-bundle", "name": "new"}')
     print(folder, flush=True)
     time.sleep(600)
 """
@@ -32,13 +35,17 @@ import os, pathlib, signal, sys
 from tfsnap.export.publishing import published
 os.replace = lambda source, target: os.kill(os.getpid(), signal.SIGKILL)
 with published(pathlib.Path(sys.argv[1])) as folder:
-    (folder / "manifest.json").write_text("new")
+    (folder / "manifest.json").write_text('{"format": "tfsnap-bundle", "name": "new"}')
 """
 
 
-def publish(output, text):
+def publish(output, name):
     with published(output) as folder:
-        (folder / MARKER).write_text(text)
+        (folder / MARKER).write_text(json.dumps({"format": "tfsnap-bundle", "name": name}))
+
+
+def name_of(bundle):
+    return json.loads((bundle / MARKER).read_text())["name"]
 
 
 def names(folder):
@@ -64,10 +71,10 @@ def half(tmp_path):
 def test_a_killed_process_leaves_the_old_bundle_and_the_next_cleans_up(half, tmp_path):
     os.kill(half.pid, signal.SIGKILL)
     half.wait()
-    assert (tmp_path / "bundle" / MARKER).read_text() == "old"
+    assert name_of(tmp_path / "bundle") == "old"
     assert os.path.isdir(half.folder)
     publish(tmp_path / "bundle", "newer")
-    assert (tmp_path / "bundle" / MARKER).read_text() == "newer"
+    assert name_of(tmp_path / "bundle") == "newer"
     assert names(tmp_path) == ["bundle"]
 
 
@@ -98,7 +105,7 @@ def test_killed_while_two_folders_change_places(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", real)
     with pytest.raises(KeyboardInterrupt), published(output):
         killed()
-    assert (output / MARKER).read_text() == "old"
+    assert name_of(output) == "old"
     assert names(tmp_path) == ["bundle"]
 
 
@@ -109,7 +116,7 @@ def test_a_link_stays_one_and_leads_to_the_new_bundle(tmp_path):
     for text in ("first", "second", "third"):
         publish(link, text)
         assert link.is_symlink()
-        assert (real / MARKER).read_text() == text
+        assert name_of(real) == text
         assert names(link.parent) == ["link"]
         assert names(real.parent) == ["real"]
 
@@ -120,9 +127,9 @@ def test_a_link_that_an_earlier_version_left_as_the_old_bundle(tmp_path):
     (tmp_path / ".bundle.old").symlink_to(tmp_path / "real")
     for text in ("new", "newer"):
         publish(tmp_path / "bundle", text)
-        assert (tmp_path / "bundle" / MARKER).read_text() == text
+        assert name_of(tmp_path / "bundle") == text
     assert names(tmp_path) == ["bundle", "real"]
-    assert (tmp_path / "real" / MARKER).read_text() == "mine"
+    assert name_of(tmp_path / "real") == "mine"
 
 
 def test_a_link_to_a_file(tmp_path):
@@ -165,7 +172,7 @@ def test_two_exports_to_one_file_do_not_meet(tmp_path, monkeypatch):
     assert names(tmp_path) == ["b.tfsnap"]
     with zipfile.ZipFile(output) as archive:
         assert archive.namelist() == [MARKER]
-        assert archive.read(MARKER) == b"first"
+        assert json.loads(archive.read(MARKER))["name"] == "first"
 
 
 @pytest.mark.parametrize("name", ["b.tfsnap", "b[1].tfsnap"])
@@ -189,7 +196,7 @@ def test_a_full_disk_is_one_line_and_changes_nothing(tmp_path):
     ):
         (folder / MARKER).write_text("new")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert (tmp_path / "bundle" / MARKER).read_text() == "old"
+    assert name_of(tmp_path / "bundle") == "old"
     assert names(tmp_path) == ["bundle"]
 
 
@@ -198,6 +205,19 @@ def test_a_full_device_is_a_full_disk(tmp_path):
         os.symlink("/dev/full", folder / "unet.tflite")
         (folder / "unet.tflite").write_bytes(b"x" * 10)
     assert names(tmp_path) == []
+
+
+def test_shards_of_data_have_a_manifest_too_and_are_not_replaced(tmp_path):
+    """The data sets and caches of `tfsnap.data.shards`."""
+    output, rows = tmp_path / "latents", np.arange(4, dtype=np.int32)
+    writer = ShardWriter(output, tables={"x": TableSpec("int32", ())}, rows=4, about={})
+    writer.write(0, {"x": rows})
+    writer.finish()
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    assert MARKER in before
+    with pytest.raises(ExportError, match="latents exists and is not a bundle; choose another"):
+        publish(output, "new")
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
 
 @pytest.mark.parametrize("place", ["file/bundle", "file/more/bundle"])

@@ -189,6 +189,36 @@ def test_what_is_no_bundle_is_not_replaced(tmp_path, name):
         require_replaceable(path)
 
 
+@pytest.mark.parametrize("name", ["x.tfsnap", "x"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"format": "web-app", "name": "x"}',
+        b'{"name": "x"}',
+        b"[1]",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 10**5,
+    ],
+)
+def test_another_manifest_json_makes_no_bundle(tmp_path, name, content):
+    """Web pages, browsers' extensions and prepared data have a file of that name."""
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "manifest.json").write_bytes(content)
+    if name != "x":
+        write_archive(folder, tmp_path / name)
+    with pytest.raises(FileExistsError, match=r"exists and is no.*; choose another --output"):
+        require_replaceable(tmp_path / name)
+
+
+def test_a_bundle_of_any_version_is_replaced(edit, tmp_path):
+    folder = edit(lambda manifest: manifest.update(format_version=99))
+    write_archive(folder, tmp_path / "x.tfsnap")
+    for output in (folder, tmp_path / "x.tfsnap"):
+        require_replaceable(output)
+
+
 @pytest.mark.parametrize("place", [0, 6])
 def test_a_damaged_archive_is_not_replaced(packed, tmp_path, place):
     content = bytearray(packed.read_bytes())

@@ -1,15 +1,15 @@
 """Puts a finished bundle in its place, as a folder or as one file: all of it or nothing."""
 
 import errno
+import json
 import os
 import pathlib
 import shutil
-import zipfile
 
 from tfsnap.runtime.archive import SUFFIX, is_archive_name, write_archive
 from tfsnap.runtime.errors import RequestError
-from tfsnap.runtime.manifest import MANIFEST
-from tfsnap.runtime.storage import ZIP_ERRORS
+from tfsnap.runtime.manifest import FORMAT, MANIFEST
+from tfsnap.runtime.storage import ZIP_ERRORS, open_storage
 
 
 def target_of(output: pathlib.Path) -> pathlib.Path:
@@ -50,25 +50,28 @@ def require_replaceable(output: pathlib.Path) -> None:
     if not output.exists():
         return
     if is_archive_name(output):
-        if not _is_archive(output):
+        if not output.is_file() or not _is_bundle(output):
             raise FileExistsError(
                 f"{output} exists and is no bundle in one file; choose another --output"
             )
-    elif not (output / MANIFEST).is_file():
+    elif not output.is_dir() or not _is_bundle(output):
         raise FileExistsError(
             f"{output} exists and is not a bundle; choose another --output (a name that ends in "
             f"{SUFFIX} is written as one file)"
         )
 
 
-def _is_archive(path: pathlib.Path) -> bool:
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return False
+def _is_bundle(path: pathlib.Path) -> bool:
+    """Whether a folder or an archive says so itself: much else has a file of the manifest's name.
+
+    Of any version, and damaged but for its manifest, it is still a bundle.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return MANIFEST in archive.namelist()
-    except (ValueError, *ZIP_ERRORS):  # Damaged: nothing says that it was a bundle.
+        with open_storage(path).open(MANIFEST) as file:
+            values = json.load(file)
+    except (ValueError, RecursionError, *ZIP_ERRORS):
         return False
+    return isinstance(values, dict) and values.get("format") == FORMAT
 
 
 def publish(folder: pathlib.Path, output: pathlib.Path) -> None:
