@@ -275,8 +275,8 @@ def test_a_damaged_member_that_the_manifest_does_not_name(copied, tmp_path):
     packed.write_bytes(packed.read_bytes().replace(b"to be read first", b"to be read last."))
     done = run([TOOL, f"--bundle={packed}", f"--output={tmp_path}/folder"])
     assert complaint(done) == (
-        f"pack_bundle: {packed} is damaged: Bad CRC-32 for file 'README.txt': copy or export the "
-        "bundle again"
+        f"pack_bundle: {packed} is cut short or damaged (Bad CRC-32 for file 'README.txt'): copy "
+        "or export it again"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "x.tfsnap"]
 

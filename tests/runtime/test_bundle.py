@@ -75,7 +75,33 @@ def test_a_zip_without_manifest(tmp_path):
 def test_a_zip_cut_short(tiny_zip):
     content = tiny_zip.read_bytes()
     tiny_zip.write_bytes(content[: len(content) // 2])
-    assert "neither a folder nor a zip file" in complaint(tiny_zip)
+    assert complaint(tiny_zip) == f"{tiny_zip} is cut short or damaged: copy or export it again"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"<html>404</html>"])
+def test_a_file_that_is_called_a_bundle_and_lost_its_beginning(tmp_path, content):
+    path = tmp_path / "x.tfsnap"
+    path.write_bytes(content)
+    assert complaint(path) == f"{path} is cut short or damaged: copy or export it again"
+
+
+def test_a_zip_with_a_hole(tiny_zip):
+    """As of a download that was resumed in the wrong place: the directory is at its end."""
+    content = tiny_zip.read_bytes()
+    tiny_zip.write_bytes(content[:1000] + content[len(content) // 2 :])
+    message = complaint(tiny_zip)
+    assert message.startswith(f"{tiny_zip} is cut short or damaged (")
+    assert message.endswith("): copy or export it again")
+
+
+def test_a_zip_with_a_damaged_checksum(tiny_zip):
+    content = bytearray(tiny_zip.read_bytes())
+    content[content.index(b'"format"') + 1] ^= 1
+    tiny_zip.write_bytes(content)
+    assert complaint(tiny_zip) == (
+        f"{tiny_zip} is cut short or damaged (Bad CRC-32 for file 'manifest.json'): copy or export "
+        "it again"
+    )
 
 
 def test_a_zip_with_a_damaged_member(tiny_bundle, tiny_zip):
@@ -88,7 +114,11 @@ def test_a_zip_with_a_damaged_member(tiny_bundle, tiny_zip):
 
 @pytest.mark.parametrize(
     ("place", "value", "message"),
-    [(6, 96, "zip file version 9.6"), (8, 0x20, "patched data"), (46, 0, "cannot be opened")],
+    [
+        (6, 96, "(zip file version 9.6): copy or export it again"),
+        (8, 0x20, "): copy or export it again"),
+        (46, 0, "is cut short or damaged ("),
+    ],
 )
 def test_a_zip_with_a_damaged_directory(tiny_zip, place, value, message):
     content = bytearray(tiny_zip.read_bytes())

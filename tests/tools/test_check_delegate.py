@@ -21,6 +21,8 @@ def models(tmp_path_factory):
     (folder / "tail.tflite").write_bytes(whole[:-10])
     (folder / "other.json").write_text('{"unet": {"a": [0, 1]}}')
     (folder / "empty.npz").touch()
+    (folder / "cut.tfsnap").write_bytes(b"PK\3\4 and so on")
+    (folder / "cut.zip").write_bytes(b"PK\3\4 and so on")
     return folder
 
 
@@ -49,6 +51,11 @@ def test_a_model_that_passes_is_told_so(models):
         (["{models}/text.tflite", "--target=gpu"], "text is no TFLite model: bytes 5 to 8 are"),
         (["{models}/short.tflite", "--target=gpu"], "short is damaged or cut short"),
         (["{models}/tail.tflite", "--target=gpu"], "tail is damaged or cut short"),
+        (
+            ["{models}/cut.tfsnap", "--target=gpu"],
+            "cut.tfsnap is cut short or damaged: copy or export it again",
+        ),
+        (["{models}/cut.zip", "--target=gpu"], "cut.zip is cut short or damaged: copy or"),
         (["{models}/none.tflite", "--target=gpu"], "there is no model at"),
         (["{models}", "--target=gpu"], "manifest.json"),
         (["{models}/good.tflite", "--target=gpu", "--gpu=voodoo"], "GPU class is 'voodoo'"),

@@ -7,11 +7,9 @@ import struct
 import zipfile
 from typing import BinaryIO
 
-from tfsnap.runtime.errors import BundleError
 from tfsnap.runtime.manifest import MANIFEST
-from tfsnap.runtime.storage import ZIP_ERRORS
+from tfsnap.runtime.storage import SUFFIX, told_as_damage
 
-SUFFIX = ".tfsnap"  # Of the names that mean an archive; all others are folders.
 # Pages of Apple's processors and of newer Android phones; a multiple of the 4096 of all others.
 PAGE = 16384
 _FIXED_HEADER = 30  # Bytes of a member's header before its name; two lengths end it.
@@ -47,11 +45,8 @@ def read_archive(path: pathlib.Path, folder: pathlib.Path) -> None:
       BundleError: a member is damaged, which may be one that the manifest does not name.
       OSError: there is no space left, or one member is the folder of another.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder)
-    except ZIP_ERRORS as error:
-        raise BundleError(f"{path} is damaged: {error}: copy or export the bundle again") from error
+    with told_as_damage(path), zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
 
 
 def data_offset(file: BinaryIO, member: zipfile.ZipInfo) -> int:

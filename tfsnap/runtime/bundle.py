@@ -11,7 +11,14 @@ from tfsnap.runtime.interpreter import SIGNATURE
 from tfsnap.runtime.lending import lend
 from tfsnap.runtime.manifest import MANIFEST, Component, Manifest
 from tfsnap.runtime.sizes import is_sized
-from tfsnap.runtime.storage import ZIP_ERRORS, Storage, changed, open_storage, sha256
+from tfsnap.runtime.storage import (
+    ZIP_ERRORS,
+    Storage,
+    changed,
+    open_storage,
+    sha256,
+    told_as_damage,
+)
 from tfsnap.tokenizer import VOCAB_SIZE, Tokenizer
 
 
@@ -57,12 +64,13 @@ class Bundle:
         path = pathlib.Path(path)
         try:
             storage = open_storage(path)
-            with storage.open(MANIFEST) as file:
-                manifest = Manifest.from_json(json.load(file))
-            _verify(path, manifest, storage)
+            with told_as_damage(path):
+                with storage.open(MANIFEST) as file:
+                    manifest = Manifest.from_json(json.load(file))
+                _verify(path, manifest, storage)
         except BundleError:
             raise
-        except (OSError, *ZIP_ERRORS) as error:
+        except OSError as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
         except (ValueError, RecursionError) as error:  # Of JSON that is nested too deeply.
             raise BundleError(f"{path / MANIFEST}: {error}") from error

@@ -9,7 +9,7 @@ import shutil
 from tfsnap.runtime.archive import SUFFIX, is_archive_name, write_archive
 from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.manifest import FORMAT, MANIFEST
-from tfsnap.runtime.storage import ZIP_ERRORS, open_storage
+from tfsnap.runtime.storage import open_storage, told_as_damage
 
 
 def target_of(output: pathlib.Path) -> pathlib.Path:
@@ -67,9 +67,9 @@ def _is_bundle(path: pathlib.Path) -> bool:
     Of any version, and damaged but for its manifest, it is still a bundle.
     """
     try:
-        with open_storage(path).open(MANIFEST) as file:
+        with told_as_damage(path), open_storage(path).open(MANIFEST) as file:
             values = json.load(file)
-    except (ValueError, RecursionError, *ZIP_ERRORS):
+    except (ValueError, RecursionError):
         return False
     return isinstance(values, dict) and values.get("format") == FORMAT
 

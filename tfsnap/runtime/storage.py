@@ -1,14 +1,19 @@
 """Where the files of a bundle are: in a folder, or in one zip whose members are only stored."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterator
 from typing import BinaryIO, Protocol
 
 from tfsnap.runtime.errors import BundleError, one_line
 from tfsnap.runtime.manifest import MANIFEST, require_safe_name
 
+SUFFIX = ".tfsnap"  # Of the names that mean an archive; all others are folders.
+_BEGINNING = b"PK\3\4"  # Of a zip, whose directory is at its end.
 _ENCRYPTED = 0x1  # Bit of a zip member's flags.
 # What `zipfile` says of damage, which can also look like a newer kind of zip.
 ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, IndexError)
@@ -20,6 +25,42 @@ def changed(file: object, error: Exception) -> BundleError:
         f"{file} cannot be read: {one_line(error) or 'it ends too early'}: the bundle was changed "
         "since it was opened, open it again"
     )
+
+
+def damaged(path: object, reason: str = "") -> BundleError:
+    """What is told of an archive that is not as it was written."""
+    reason = f" ({reason})" if reason else ""
+    return BundleError(f"{path} is cut short or damaged{reason}: copy or export it again")
+
+
+@contextlib.contextmanager
+def told_as_damage(path: object) -> Iterator[None]:
+    """Turns what a damaged archive makes `zipfile` raise into one line with the remedy.
+
+    Raises:
+      BundleError: the archive at `path` is damaged.
+    """
+    try:
+        yield
+    except (EOFError, *ZIP_ERRORS) as error:
+        raise damaged(path, one_line(error) or "it ends too early") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # Where bytes are missing, offsets lead to before the file's beginning.
+        raise damaged(path, "bytes are missing") from error
+
+
+def is_archive(path: pathlib.Path) -> bool:
+    """Whether a file is a zip, or was one before it was damaged, or is called a bundle.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    if path.suffix == SUFFIX or zipfile.is_zipfile(path):
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_BEGINNING)) == _BEGINNING
 
 
 class Storage(Protocol):
@@ -102,7 +143,7 @@ def open_storage(path: str | os.PathLike) -> Storage:
     """Opens a bundle's folder or zip.
 
     Raises:
-      BundleError: there is nothing, or nothing that can be a bundle, at `path`.
+      BundleError: there is nothing, or nothing that can be a bundle, at `path`, or it is damaged.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -111,11 +152,16 @@ def open_storage(path: str | os.PathLike) -> Storage:
         return Folder(path)
     if not path.exists():
         raise BundleError(f"No bundle at {path}: give the folder or zip that tools/export.py wrote")
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not path.is_file() or not is_archive(path):
         raise BundleError(f"{path} is no tfsnap bundle: it is neither a folder nor a zip file")
+    if not zipfile.is_zipfile(path):
+        raise damaged(path)
     try:
-        archive = Archive(path)
-    except (ValueError, *ZIP_ERRORS) as error:
+        with told_as_damage(path):
+            archive = Archive(path)
+    except BundleError:
+        raise
+    except ValueError as error:
         raise BundleError(f"{path} cannot be opened: {error}") from error
     if MANIFEST not in archive.names():
         raise BundleError(f"{path} is no tfsnap bundle: it has no {MANIFEST} at its top")

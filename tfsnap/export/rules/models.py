@@ -4,12 +4,11 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import zipfile
 from collections.abc import Iterator
 
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.lending import lend
-from tfsnap.runtime.storage import open_storage
+from tfsnap.runtime.storage import is_archive, open_storage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,7 @@ def models_of(path: str | os.PathLike) -> Iterator[list[Model]]:
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no model at {path}")
-    if not path.is_dir() and not zipfile.is_zipfile(path):
+    if path.is_file() and not is_archive(path):
         yield [Model(path.stem, path.stem, path)]
         return
     components, found = Bundle.open(path).manifest.components, []
