@@ -182,6 +182,13 @@ def test_a_tokenizer_that_cannot_be(edit, field, value, message):
         bundle.tokenizer()
 
 
+def test_a_field_is_told_with_the_file_once(edit):
+    folder = edit(lambda manifest: manifest["components"].update(unet=[]))
+    assert complaint(folder).startswith(f"{folder}/manifest.json: components.unet is []; it must")
+    folder = edit(lambda manifest: manifest.pop("components"))
+    assert complaint(folder) == f"{folder}/manifest.json lacks 'components'"
+
+
 def test_a_bundle_of_a_later_version(edit):
     folder = edit(lambda manifest: manifest.update(format_version=7))
     assert "format_version 7 and this tfsnap reads up to 3: upgrade tfsnap" in complaint(folder)

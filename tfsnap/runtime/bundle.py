@@ -73,7 +73,9 @@ class Bundle:
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {error}") from error
         except (ValueError, RecursionError) as error:  # Of JSON that is nested too deeply.
-            raise BundleError(f"{path / MANIFEST}: {error}") from error
+            told = str(error)  # Of a field, it begins with the file's name.
+            told = told if told.startswith(MANIFEST) else f"{MANIFEST}: {told}"
+            raise BundleError(f"{path}/{told}") from error
         return cls(path, manifest, storage)
 
     def component(self, name: str) -> Component:
