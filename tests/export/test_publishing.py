@@ -220,6 +220,38 @@ def test_shards_of_data_have_a_manifest_too_and_are_not_replaced(tmp_path):
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
 
+@pytest.mark.parametrize("other", ["beside.safetensors", "more/c.safetensors", "../c.safetensors"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_what_happens_to_another_file_is_not_blamed_on_the_output(tmp_path, other, code):
+    """Such as one that --calibration names."""
+    path = str(tmp_path / other)
+    with pytest.raises(OSError, match=other), published(tmp_path / "bundle"):
+        raise OSError(code, os.strerror(code), path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["unet.tflite", ""])
+def test_what_happens_in_the_folder_is_about_the_output(tmp_path, place):
+    with (
+        pytest.raises(ExportError, match=r"bundle cannot be written \(Permission denied\); choose"),
+        published(tmp_path / "bundle") as folder,
+    ):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(folder / place))
+
+
+def test_a_copy_that_finds_no_room_is_about_the_output(tmp_path):
+    with pytest.raises(ExportError, match="no space"), published(tmp_path / "b") as folder:
+        code, files = errno.ENOSPC, ("/there/merges.gz", str(folder / "merges.gz"))
+        raise OSError(code, os.strerror(code), files[0], None, files[1])  # As `shutil` does.
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc")
+def test_a_folder_that_takes_no_files():
+    told = r"^/proc/x cannot be written \(No such file or directory\); choose another --output$"
+    with pytest.raises(ExportError, match=told):
+        publish(pathlib.Path("/proc/x"), "new")
+
+
 @pytest.mark.parametrize("place", ["file/bundle", "file/more/bundle"])
 def test_an_output_that_cannot_be_written(tmp_path, place):
     (tmp_path / "file").write_text("")

@@ -40,7 +40,7 @@ def published(output: pathlib.Path) -> Iterator[pathlib.Path]:
 
     Raises:
       ExportError: something else is at `output`, it is no name for a bundle, it cannot be written
-        to, or the disk is full.
+        to, or its disk is full. What happens to other files stays as it is.
     """
     output = _replaceable(output)
     with _explained(output):
@@ -48,7 +48,7 @@ def published(output: pathlib.Path) -> Iterator[pathlib.Path]:
         _remove_leftovers(output)
         folder, lock = _own_folder(output)
     try:
-        with _explained(output):
+        with _explained(output, folder):
             folder.chmod(0o755)
             yield folder
             publish(folder, output)
@@ -72,20 +72,41 @@ def _replaceable(output: pathlib.Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def _explained(output: pathlib.Path) -> Iterator[None]:
+def _explained(output: pathlib.Path, folder: pathlib.Path | None = None) -> Iterator[None]:
+    """Tells what `output` has to do with an error.
+
+    Args:
+      output: the bundle.
+      folder: the temporary one, in which anything may happen; None before there is one, when all
+        that can fail is about `output`.
+    """
     try:
         yield
     except OSError as error:
+        if folder and not _is_about(error, folder, output, old_of(output)):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ExportError(
                 f"no space is left for {output}: free some, or choose an --output on another disk"
             ) from error
-        if error.errno in _NOT_WRITABLE:
+        if error.errno in _NOT_WRITABLE or (not folder and error.errno):
+            named = not folder and error.filename not in (None, str(output))
+            where = f": {error.filename}" if named else ""
             raise ExportError(
-                f"{output} cannot be written ({error.strerror}: {error.filename}); choose another "
-                "--output"
+                f"{output} cannot be written ({error.strerror}{where}); choose another --output"
             ) from error
         raise
+
+
+def _is_about(error: OSError, *places: pathlib.Path) -> bool:
+    """Whether an error names one of these, or something in one; of a copy, it names both files.
+
+    Errors of writing to an open file name none. Nearly all that is written meanwhile is here.
+    """
+    names = (error.filename, error.filename2)
+    paths = [os.path.abspath(os.fsdecode(n)) for n in names if isinstance(n, str | bytes)]
+    below = (pathlib.Path(p).is_relative_to(os.path.abspath(q)) for p in paths for q in places)
+    return not paths or any(below)
 
 
 def _recover(output: pathlib.Path) -> None:
@@ -107,9 +128,11 @@ def _remove_leftovers(output: pathlib.Path) -> None:
 def _own_folder(output: pathlib.Path) -> tuple[pathlib.Path, int]:
     """Makes a temporary folder beside `output`, and locks it."""
     while True:
-        folder = pathlib.Path(
-            tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.", suffix=".tmp")
-        )
+        try:
+            made = tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.", suffix=".tmp")
+        except OSError as error:  # Its name says nothing to anybody.
+            raise OSError(error.errno, error.strerror, str(output)) from error
+        folder = pathlib.Path(made)
         lock = _locked(folder)
         if lock is not None:
             if folder.exists():
