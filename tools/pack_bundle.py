@@ -7,17 +7,17 @@ An output that ends in .tfsnap is one file, any other a folder. The bundle is ch
 after; an earlier one at the output is replaced at the very end.
 """
 
+import os
 import pathlib
 import shutil
 import sys
-import tempfile
 
 from absl import app, flags
 
+from tfsnap.export.publishing import ExportError, published
 from tfsnap.runtime.archive import read_archive
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.errors import RequestError, TfsnapError
-from tfsnap.runtime.publish import publish, require_replaceable, target_of
 
 _BUNDLE = flags.DEFINE_string("bundle", None, "The bundle: folder or file.")
 _OUTPUT = flags.DEFINE_string("output", None, "The same bundle, as a file or folder.")
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     try:
         repack(pathlib.Path(_BUNDLE.value), pathlib.Path(_OUTPUT.value))
-    except (OSError, TfsnapError) as error:
+    except (ExportError, OSError, TfsnapError) as error:
         sys.exit(f"pack_bundle: {error}")
     print(f"Bundle: {_OUTPUT.value}")
 
@@ -36,22 +36,14 @@ def main(argv: list[str]) -> None:
 def repack(source: pathlib.Path, output: pathlib.Path) -> None:
     """Copies a bundle, from and to a folder or a file."""
     Bundle.open(source)
-    output = target_of(output)
-    if source.resolve() in output.resolve().parents:
+    if pathlib.Path(os.path.realpath(source)) in pathlib.Path(os.path.realpath(output)).parents:
         raise RequestError(f"--output={output} is in the bundle itself: give a name outside of it")
-    require_replaceable(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    try:
-        folder.chmod(0o755)
+    with published(output) as folder:
         if source.is_dir():
             shutil.copytree(source, folder, dirs_exist_ok=True)
         else:
             read_archive(source, folder)
         Bundle.open(folder)
-        publish(folder, output)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import shutil
+import signal
 import subprocess
 import zipfile
 
@@ -256,6 +257,58 @@ def test_the_program_replaces_bundles_only(tiny_bundle, tmp_path):
     refused = run([TOOL, f"--bundle={tiny_bundle}", f"--output={thesis.parent}"])
     assert "exists and is not a bundle; choose another --output" in complaint(refused)
     assert thesis.read_text() == "years of work"
+
+
+# Kills itself where the new folder would take the place of the old one, which is away already.
+KILLED = """
+import os, pathlib, signal, sys
+from tools.pack_bundle import repack
+source, output = map(pathlib.Path, sys.argv[1:])
+real = os.replace
+def replace(old, new):
+    if new == output:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(old, new)
+os.replace = replace
+repack(source, output)
+"""
+
+
+@pytest.fixture
+def killed(copied, tiny_bundle):
+    """Where a process was killed while it put another bundle in a bundle's place."""
+    (copied / "README.md").write_text("the earlier one")
+    done = run(["-c", KILLED, tiny_bundle, copied])
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    left = [path.name for path in copied.parent.iterdir()]
+    assert len(left) == 2 and ".copy.old" in left
+    return copied
+
+
+def test_the_program_removes_what_a_killed_one_left(killed, tiny_bundle):
+    done = run([TOOL, f"--bundle={tiny_bundle}", f"--output={killed}"])
+    assert done.returncode == 0, done.stderr
+    assert contents(killed) == contents(tiny_bundle)
+    assert [path.name for path in killed.parent.iterdir()] == ["copy"]
+
+
+def test_the_program_brings_back_what_a_killed_one_took_away(killed, tiny_bundle, tmp_path):
+    source = shutil.copytree(tiny_bundle, tmp_path / "source")
+    (source / "x").symlink_to("nowhere")
+    assert run([TOOL, f"--bundle={source}", f"--output={killed}"]).returncode == 1
+    assert (killed / "README.md").read_text() == "the earlier one"
+    assert sorted(path.name for path in killed.parent.iterdir()) == ["copy", "source"]
+
+
+def test_publishing_itself_keeps_the_old_bundle_until_the_new_one_is_there(killed, tiny_bundle):
+    def gone(*arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    new = shutil.copytree(tiny_bundle, killed.parent / "new")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+        patch.setattr("os.replace", gone)
+        publish(new, killed)
+    assert (killed.parent / ".copy.old" / "README.md").read_text() == "the earlier one"
 
 
 def test_what_a_killed_process_left_is_no_hindrance(tiny_bundle, tmp_path):

@@ -107,8 +107,8 @@ def _publish_file(folder: pathlib.Path, output: pathlib.Path) -> None:
 def _publish_folder(folder: pathlib.Path, output: pathlib.Path) -> None:
     """Renames `folder` to `output`; an earlier bundle there is removed last."""
     old = old_of(output)
-    remove(old)
     if output.exists():
+        remove(old)  # Where there is no `output`, this is all that is left of it.
         os.replace(output, old)
     os.replace(folder, output)
     remove(old)
