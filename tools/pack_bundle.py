@@ -40,10 +40,24 @@ def repack(source: pathlib.Path, output: pathlib.Path) -> None:
         raise RequestError(f"--output={output} is in the bundle itself: give a name outside of it")
     with published(output) as folder:
         if source.is_dir():
-            shutil.copytree(source, folder, dirs_exist_ok=True)
+            copy_files(source, folder)
         else:
             read_archive(source, folder)
         Bundle.open(folder)
+
+
+def copy_files(source: pathlib.Path, folder: pathlib.Path) -> None:
+    """Copies all files of a folder; of a link, what it leads to."""
+    # One by one: `shutil.copytree` tells what fails as a list that nobody can read.
+    for path in sorted(source.rglob("*")):
+        if path.is_symlink() and not path.exists():
+            raise RequestError(
+                f"{path} is a link to {os.readlink(path)}, which is not there: remove or mend it"
+            )
+        if path.is_file():
+            target = folder / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
 
 
 if __name__ == "__main__":

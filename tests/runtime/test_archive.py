@@ -311,6 +311,26 @@ def test_publishing_itself_keeps_the_old_bundle_until_the_new_one_is_there(kille
     assert (killed.parent / ".copy.old" / "README.md").read_text() == "the earlier one"
 
 
+def test_a_link_that_leads_nowhere_is_one_line(copied, tmp_path):
+    (copied / "notes.md").symlink_to("nowhere.md")
+    done = run([TOOL, f"--bundle={copied}", f"--output={tmp_path}/x"])
+    assert complaint(done) == (
+        f"pack_bundle: {copied}/notes.md is a link to nowhere.md, which is not there: remove or "
+        "mend it"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_all_files_of_a_folder_are_copied(copied, tmp_path):
+    (copied / "notes").mkdir()
+    (copied / "notes" / "a.md").write_text("more")
+    (copied / "b.md").symlink_to("notes/a.md")
+    done = run([TOOL, f"--bundle={copied}", f"--output={tmp_path}/x"])
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path / "x") == contents(copied)
+    assert not (tmp_path / "x" / "b.md").is_symlink()
+
+
 def test_what_a_killed_process_left_is_no_hindrance(tiny_bundle, tmp_path):
     output, old = tmp_path / "x", tmp_path / ".x.old"
     for folder in (output, old):
