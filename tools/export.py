@@ -29,6 +29,7 @@ from tfsnap.pretrained import GUIDANCE, open_pretrained
 from tfsnap.runtime.archive import SUFFIX
 from tfsnap.runtime.errors import TfsnapError
 from tfsnap.runtime.manifest import SAMPLERS, Manifest
+from tfsnap.runtime.publish import require_outside
 from tfsnap.runtime.settings import Sampler
 from tfsnap.runtime.sizes import parse_size
 from tfsnap.training.jobs.runs import load_finished
@@ -105,6 +106,8 @@ def opened() -> tuple[LatentDiffusion, Mapping[str, LazyTensor] | None, Sampler]
 
 def export() -> Manifest:
     """Writes the bundle."""
+    sources = {flag.name: flag.value for flag in (_WORKDIR, _WEIGHTS, _AUTOENCODER)}
+    require_outside(pathlib.Path(_OUTPUT.value), **sources)
     merges = fetch_merges()
     model, values, sampler = opened()
     if _AUTOENCODER.value:

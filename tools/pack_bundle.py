@@ -18,6 +18,7 @@ from tfsnap.export.publishing import ExportError, published
 from tfsnap.runtime.archive import read_archive
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.errors import RequestError, TfsnapError
+from tfsnap.runtime.publish import require_outside
 
 _BUNDLE = flags.DEFINE_string("bundle", None, "The bundle: folder or file.")
 _OUTPUT = flags.DEFINE_string("output", None, "The same bundle, as a file or folder.")
@@ -36,8 +37,11 @@ def main(argv: list[str]) -> None:
 def repack(source: pathlib.Path, output: pathlib.Path) -> None:
     """Copies a bundle, from and to a folder or a file."""
     Bundle.open(source)
-    if pathlib.Path(os.path.realpath(source)) in pathlib.Path(os.path.realpath(output)).parents:
+    here, there = (pathlib.Path(os.path.realpath(path)) for path in (source, output))
+    if here in there.parents:
         raise RequestError(f"--output={output} is in the bundle itself: give a name outside of it")
+    if here != there:  # A bundle may take its own place: it is copied first.
+        require_outside(output, bundle=source)
     with published(output) as folder:
         if source.is_dir():
             copy_files(source, folder)

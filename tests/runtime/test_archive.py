@@ -363,6 +363,38 @@ def test_a_bundle_is_not_packed_into_itself(copied, name):
     assert contents(copied) == before
 
 
+@pytest.mark.parametrize("name", ["inner", "in.tfsnap", "link.tfsnap"])
+@pytest.mark.parametrize("output", ["copy", "latest"])
+def test_a_bundle_is_not_packed_over_itself(copied, packed, tiny_bundle, name, output):
+    """It would go with the bundle that it is in."""
+    shutil.copytree(tiny_bundle, copied / "inner")
+    shutil.copy(packed, copied / "in.tfsnap")
+    (copied / "link.tfsnap").symlink_to("in.tfsnap")
+    (copied.parent / "latest").symlink_to(copied)
+    before = contents(copied)
+    source, output = copied / name, copied.parent / output
+    done = run([TOOL, f"--bundle={source}", f"--output={output}"])
+    assert complaint(done) == (
+        f"pack_bundle: --bundle={source} is in {copied}, which --output={output} replaces as a "
+        "whole: choose another --output"
+    )
+    assert contents(copied) == before
+
+
+def test_what_is_left_of_an_interrupted_exchange_is_not_packed_where_it_goes(killed):
+    old = killed.parent / ".copy.old"
+    done = run([TOOL, f"--bundle={old}", f"--output={killed}"])
+    assert f"--bundle={old} is in {old}, which --output={killed} replaces" in complaint(done)
+    assert (old / "README.md").read_text() == "the earlier one"
+
+
+def test_a_bundle_may_take_its_own_place(copied):
+    (copied / "README.md").write_text("still there")
+    before = contents(copied)
+    assert run([TOOL, f"--bundle={copied}", f"--output={copied}"]).returncode == 0
+    assert contents(copied) == before
+
+
 def test_an_archive_is_loaded_into_no_more_memory_than_a_folder(
     tiny_bundle, session_dir, interpreter
 ):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,23 @@ def test_an_output_below_a_file(weights, tmp_path):
     assert "exists and is not a bundle" in refused(weights, tmp_path)
     told = refusal("export", f"--weights={weights}", f"--output={tmp_path}/bundle/b")
     assert told.startswith(f"export: {tmp_path}/bundle/b cannot be written (")
+
+
+@pytest.mark.parametrize("flag", ["weights", "workdir", "autoencoder"])
+def test_what_is_exported_is_not_in_the_bundle_that_it_replaces(weights, tmp_path, flag):
+    output, source = tmp_path / "bundle", tmp_path / "bundle" / "weights"
+    output.mkdir()
+    (output / "manifest.json").write_text('{"format": "tfsnap-bundle"}')
+    shutil.copytree(weights, source)
+    if flag == "autoencoder":
+        source /= "autoencoder.safetensors"
+    more = [] if flag != "autoencoder" else [f"--weights={weights}"]
+    told = refusal("export", f"--{flag}={source}", f"--output={output}", "--shape=16", *more)
+    assert told == (
+        f"export: --{flag}={source} is in {output}, which --output={output} replaces as a whole: "
+        "choose another --output"
+    )
+    assert source.exists()
 
 
 def test_a_disk_that_becomes_full(weights, tmp_path, monkeypatch):

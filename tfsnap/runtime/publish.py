@@ -61,6 +61,29 @@ def require_replaceable(output: pathlib.Path) -> None:
         )
 
 
+def require_outside(output: pathlib.Path, **sources: str | os.PathLike | None) -> None:
+    """Checks that nothing that a bundle is made of goes when it takes an earlier one's place.
+
+    Args:
+      output: the bundle.
+      sources: files and folders by the flag that names them; None and what is not there pass.
+
+    Raises:
+      RequestError: one is in the bundle at `output`, or in what an interrupted exchange left.
+    """
+    target = pathlib.Path(os.path.realpath(output))
+    if output.name in ("", ".."):
+        return  # `target_of` says why it is refused.
+    for flag, source in sources.items():
+        path = pathlib.Path(os.path.realpath(source or ""))
+        for place in (target, old_of(target)):
+            if source and path.exists() and path.is_relative_to(place):
+                raise RequestError(
+                    f"--{flag}={source} is in {place}, which --output={output} replaces as a "
+                    "whole: choose another --output"
+                )
+
+
 def _is_bundle(path: pathlib.Path) -> bool:
     """Whether a folder or an archive says so itself: much else has a file of the manifest's name.
 
