@@ -70,6 +70,15 @@ def test_a_device_needs_no_writable_folder(monkeypatch):
         require_writable(pathlib.Path("/dev/zero"))
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc")
+def test_a_folder_that_takes_no_files_is_found_out(tmp_path):
+    """Whatever its permissions say."""
+    with pytest.raises(RequestError, match="Cannot write /proc/x.json: No such file or directory"):
+        require_writable(pathlib.Path("/proc/x.json"))
+    require_writable(tmp_path / "x.json")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_name_is_as_long_as_a_file_may_have(tmp_path):
     path = tmp_path / ("é" * 125 + ".json")  # 255 bytes.
     require_writable(path)

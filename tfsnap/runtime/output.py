@@ -4,6 +4,7 @@ import io
 import os
 import pathlib
 import stat
+import tempfile
 
 from PIL import Image
 
@@ -30,8 +31,8 @@ def require_writable(path: pathlib.Path) -> None:
     """Checks, before the work is done, that a file can be written.
 
     Raises:
-      RequestError: its folder is missing or read-only, `path` is a folder itself, or its name is
-        none that a file can have.
+      RequestError: its folder is missing, read-only or takes no files, `path` is a folder itself,
+        or its name is none that a file can have.
     """
     try:
         mode = path.stat().st_mode
@@ -50,6 +51,11 @@ def require_writable(path: pathlib.Path) -> None:
         raise RequestError(f"Cannot write {path}: there is no folder {folder}, create it first")
     if not os.access(folder, os.W_OK):
         raise RequestError(f"Cannot write {path}: the folder {folder} is read-only")
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # As root, permissions alone do not tell.
+            pass
+    except OSError as error:
+        raise RequestError(f"Cannot write {path}: {error.strerror}") from error
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
