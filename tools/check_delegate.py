@@ -19,7 +19,7 @@ from absl import app, flags
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.config import write_json
+from tfsnap.export.rules import files
 from tfsnap.export.rules.checker import Verdict, check_model
 from tfsnap.export.rules.limits import GPU_CLASSES, find_gpu_class
 from tfsnap.export.rules.models import Model, models_of
@@ -53,7 +53,7 @@ def recorded(model: str, networks: list[Model]) -> dict[str, Ranges] | None:
     """Ranges by component; None where the flags ask for none."""
     if _RECORD.value:
         ranges = record_bundle(Bundle.open(model))
-        write_json(pathlib.Path(_RECORD.value), ranges)
+        files.save(_RECORD.value, ranges)
         return ranges
     if not _RANGES.value:
         return None
@@ -68,6 +68,7 @@ def recorded(model: str, networks: list[Model]) -> dict[str, Ranges] | None:
 def verdicts(model: str) -> list[Verdict]:
     """Checks every network."""
     require_used_flags()
+    files.require_usable(model, record=_RECORD.value, report=_JSON.value, ranges=_RANGES.value)
     gpu = find_gpu_class(_GPU.value) if _GPU.value else None
     target = TARGETS[_TARGET.value]
     with models_of(model) as networks:
@@ -89,11 +90,11 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("give one bundle or TFLite file")
     try:
         found = verdicts(argv[1])
+        print(table(found))  # First: it is there whatever happens to the file.
         if _JSON.value:
-            write_json(pathlib.Path(_JSON.value), to_json(found))
+            files.save(_JSON.value, to_json(found))
     except (OSError, ValueError, TfsnapError) as error:
         sys.exit(f"check_delegate: {error}")
-    print(table(found))
     sys.exit(0 if all(verdict.passed for verdict in found) else 1)
 
 

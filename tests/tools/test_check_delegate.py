@@ -1,12 +1,13 @@
 """tools/check_delegate.py as a user types it."""
 
 import json
+import os
 
 import pytest
 
 from tests.export.rules.violations import GPU, fp16
 from tests.tools.programs import run
-from tests.tools.refusals import refusal
+from tests.tools.refusals import ending, refusal
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,7 @@ def models(tmp_path_factory):
     (folder / "tail.tflite").write_bytes(whole[:-10])
     (folder / "other.json").write_text('{"unet": {"a": [0, 1]}}')
     (folder / "empty.npz").touch()
+    (folder / "bad.json").write_text("an apple")
     (folder / "cut.tfsnap").write_bytes(b"PK\3\4 and so on")
     (folder / "cut.zip").write_bytes(b"PK\3\4 and so on")
     return folder
@@ -88,8 +90,76 @@ def test_a_model_that_passes_is_told_so(models):
             ["{models}/good.tflite", "--target=gpu", "--record={models}/ranges.json"],
             "is no tfsnap bundle",
         ),
+        (
+            ["{models}/good.tflite", "--target=gpu", "--record={models}/ranges.npz"],
+            "--record={models}/ranges.npz is written as JSON: give a name that ends in .json",
+        ),
+        (
+            [
+                "{models}",
+                "--target=gpu",
+                "--record={models}/../r.json",
+                "--json={models}/../r.json",
+            ],
+            "--json and --record name one file, {models}/../r.json: give two",
+        ),
+        (
+            [
+                "{models}/good.tflite",
+                "--target=gpu",
+                "--json={models}/other.json",
+                "--ranges={models}/other.json",
+            ],
+            "--json and --ranges name one file, {models}/other.json: give two",
+        ),
+        (
+            ["{models}/good.tflite", "--target=gpu", "--json={models}/good.tflite"],
+            "--json={models}/good.tflite is the model, or in it: give another file",
+        ),
+        (
+            ["{models}", "--target=gpu", "--json={models}/other.json"],
+            "--json={models}/other.json is the model, or in it: give another file",
+        ),
+        (
+            ["{models}/good.tflite", "--target=gpu", "--json={models}/text.tflite"],
+            "--json={models}/text.tflite exists and is no JSON: give another file",
+        ),
+        (
+            ["{models}/good.tflite", "--target=gpu", "--record={models}/bad.json"],
+            "--record={models}/bad.json exists and is no JSON: give another file",
+        ),
+        (
+            ["{models}/good.tflite", "--target=gpu", "--record={models}/none/r.json"],
+            "Cannot write {models}/none/r.json: there is no folder {models}/none, create it first",
+        ),
+        (
+            ["{models}/none.tflite", "--target=gpu", "--json={models}"],
+            "Cannot write {models}: it is a folder, name a file in it",
+        ),
     ],
 )
 def test_what_cannot_be_checked_is_one_line(models, arguments, message):
     told = refusal("check_delegate", *(argument.format(models=models) for argument in arguments))
-    assert told.startswith("check_delegate: ") and message in told
+    assert told.startswith("check_delegate: ") and message.format(models=models) in told
+
+
+def test_reports_replace_earlier_ones(models, tmp_path):
+    for content in ("", "[]", '{"a": 1}'):
+        (tmp_path / "report.json").write_text(content)
+        flags = "--target=gpu", f"--json={tmp_path}/report.json"
+        assert ending("check_delegate", models / "good.tflite", *flags) == 0
+        assert json.loads((tmp_path / "report.json").read_text())[0]["passed"] is True
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_report_that_finds_no_room_costs_no_verdict(models, capsys):
+    told = refusal("check_delegate", models / "good.tflite", "--target=gpu", "--json=/dev/full")
+    assert told == "check_delegate: Cannot write /dev/full: No space left on device"
+    assert capsys.readouterr().out == "good: 2 operators on gpu: passes\n"
+
+
+def test_a_folder_that_takes_no_files_is_found_out_before_the_work(models, monkeypatch):
+    """As root, permissions alone do not tell: /proc takes none."""
+    monkeypatch.setattr("tfsnap.export.rules.models.models_of", None)
+    told = refusal("check_delegate", models / "good.tflite", "--target=gpu", "--json=/proc/x.json")
+    assert told == "check_delegate: Cannot write /proc/x.json: No such file or directory"
