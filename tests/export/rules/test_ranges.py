@@ -63,7 +63,7 @@ def test_a_bundle_draws_its_own_picture(bundles, tmp_path):
         verdict = check_model(path, TARGETS["gpu"], name="unet", ranges=ranges["unet"])
         with pytest.raises(ValueError, match="ranges of unet name none of its tensors"):
             check_model(path, TARGETS["gpu"], name="unet", ranges={"x": (0.0, 1.0)})
-        assert verdict.without_ranges == ()
+        assert verdict.without_ranges == () and verdict.coverage[0].lacking == ()
         verdict = check_model(path, TARGETS["gpu"], name="unet", ranges={})
         assert verdict.without_ranges == ("",)
     assert verdict.passed, verdict.findings

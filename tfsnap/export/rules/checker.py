@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from tfsnap.export.rules import broadcasts, indexing, products, shapes, types
 from tfsnap.export.rules.builtins import missing_operators
+from tfsnap.export.rules.coverage import Coverage, coverage_of, require_own
 from tfsnap.export.rules.graph import Graph, read_graphs, told_as_damage
 from tfsnap.export.rules.limits import GpuClass, limit_rules
-from tfsnap.export.rules.ranges import Ranges, graphs_without, range_rules
+from tfsnap.export.rules.ranges import Ranges, range_rules
 from tfsnap.export.rules.rule import GPUS, Finding, Rule
 from tfsnap.export.rules.targets import Target
 
@@ -24,15 +25,22 @@ class Verdict:
       target: the delegate.
       operators: how many the model has.
       findings: in the order of the operators.
-      without_ranges: names of the subgraphs for which ranges were given and none was theirs, ""
-        where there is only one; of these, overflow was not looked for.
+      coverage: of each subgraph by the ranges that were given; empty without any.
     """
 
     name: str
     target: Target
     operators: int
     findings: tuple[Finding, ...]
-    without_ranges: tuple[str, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+
+    @property
+    def without_ranges(self) -> tuple[str, ...]:
+        """Names of the subgraphs for which ranges were given and none was theirs.
+
+        "" where there is only one; of these, overflow was not looked for.
+        """
+        return tuple(one.graph for one in self.coverage if not one.covered)
 
     @property
     def passed(self) -> bool:
@@ -67,16 +75,19 @@ def check_model(
     """
     graphs = read_graphs(model, name=name)
     specific = [rule for rule in RULES if target.name in rule.targets]
-    without = ()
+    coverage = ()
     if gpu and target.name in GPUS:
         specific += limit_rules(gpu)
     if ranges is not None:
-        without = graphs_without(graphs, ranges, name=name)
+        with told_as_damage(name):
+            coverage = tuple(coverage_of(graph, ranges) for graph in graphs)
+        if ranges:
+            require_own(coverage, name=name)
         specific += [rule for rule in range_rules(ranges) if target.name in rule.targets]
     with told_as_damage(name):
         findings = [found for graph in graphs for found in _findings(specific, target, graph)]
     operators = sum(len(graph.operators) for graph in graphs)
-    return Verdict(name, target, operators, tuple(findings), without)
+    return Verdict(name, target, operators, tuple(findings), coverage)
 
 
 def _findings(specific: Iterable[Rule], target: Target, graph: Graph) -> list[Finding]:

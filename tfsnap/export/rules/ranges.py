@@ -8,7 +8,7 @@ import pathlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -107,24 +107,3 @@ def range_rules(ranges: Ranges) -> tuple[Rule, ...]:
             beyond(LARGEST / MARGIN, LARGEST),
         ),
     )
-
-
-def graphs_without(graphs: Sequence[Graph], ranges: Ranges, *, name: str) -> tuple[str, ...]:
-    """Names the subgraphs of a model that its ranges say nothing of.
-
-    Args:
-      graphs: the subgraphs. A bundle is recorded at one size of picture, and has one for each.
-      ranges: the recording; empty where there is none of this model.
-      name: of the model, for the message.
-
-    Raises:
-      ValueError: there are ranges, and no tensor has one.
-    """
-    without = tuple(graph.name for graph in graphs if not _has_ranges(graph, ranges))
-    if ranges and len(without) == len(graphs):
-        raise ValueError(f"the ranges of {name} name none of its tensors: record them again")
-    return without
-
-
-def _has_ranges(graph: Graph, ranges: Ranges) -> bool:
-    return any(t.name in ranges for operator in graph.operators for t in operator.outputs)

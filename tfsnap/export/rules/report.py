@@ -31,11 +31,22 @@ def to_json(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
             "delegate": verdict.target.title,
             "operators": verdict.operators,
             "passed": verdict.passed,
+            "ranges": _counts(verdict),
             "without_ranges": list(verdict.without_ranges),
             "findings": [_fields(finding) for finding in verdict.findings],
         }
         for verdict in verdicts
     ]
+
+
+def _counts(verdict: Verdict) -> dict[str, int] | None:
+    """How many tensors have recorded ranges; None where none were given."""
+    if not verdict.coverage:
+        return None
+    return {
+        "covered": sum(one.covered for one in verdict.coverage),
+        "tensors": sum(one.tensors for one in verdict.coverage),
+    }
 
 
 def _fields(finding: Finding) -> dict[str, Any]:
@@ -58,6 +69,9 @@ def _lines(verdict: Verdict) -> Iterable[str]:
     failing = len({(f.graph, f.operator.index) for f in verdict.findings if f.fails})
     result = "passes" if verdict.passed else f"FAILS, {failing} would not run there, or not right"
     yield f"{verdict.name}: {verdict.operators} operators on {verdict.target.name}: {result}"
+    counts = _counts(verdict)
+    if counts and counts["covered"]:
+        yield f"  ranges of {counts['covered']:,} of {counts['tensors']:,} tensors"
     if verdict.without_ranges:
         graphs = f" ({', '.join(verdict.without_ranges)})" if any(verdict.without_ranges) else ""
         yield f"  no recorded ranges are of it{graphs}: overflow was not looked for there"
