@@ -226,6 +226,9 @@ def test_a_consistency_model_is_evaluated_once(networks, cache, teachers):
 def test_what_has_guidance_in_it_cannot_teach_guidance(networks, cache, teachers):
     with pytest.raises(ValueError, match="guidance is baked into .*baked: .* 0.1 and 0.2"):
         distilling(networks, cache, teachers / "baked").build()
+    nothing = {"cfg_probability": 0.0, "gamma": 0.0}
+    with pytest.raises(ValueError, match="baked, which has one scale to teach: the student must"):
+        distilling(networks, cache, teachers / "baked", model=READING, **nothing).build()
 
 
 @pytest.mark.parametrize(

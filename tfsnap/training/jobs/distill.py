@@ -120,6 +120,11 @@ class DistillConfig(Config):
     def _cfg(self, teacher: Trained, null: tf.Tensor, conditioned: bool) -> CfgAware | None:
         """How teacher and student are guided; None for not at all."""
         reads = teacher.model.config.guidance_width is not None
+        if conditioned and self._baked_into(teacher) is not None:
+            raise ValueError(
+                f"guidance is baked into {self.teacher}, which has one scale to teach: the student "
+                "must not read it (model.guidance_width), or learn from another teacher"
+            )
         if conditioned and (self.baked or not self.cfg_probability):
             raise ValueError(
                 "the student reads the guidance scale (model.guidance_width): distill.baked must "
