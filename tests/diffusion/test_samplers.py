@@ -195,3 +195,13 @@ def test_a_short_schedule_is_sampled_alike(name, monkeypatch):
     expected = theirs(name, scheduler_of(name, "v", spacing, 100), noise, 10, monkeypatch)
     schedule = NoiseSchedule(ScheduleConfig(steps=100))
     assert_equal(name, ours(name, "v", spacing, noise, 10, schedule), expected)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_says_how_often_it_evaluates_the_network(name):
+    schedule, calls = NoiseSchedule(ScheduleConfig()), []
+    sampler = SAMPLERS[name]
+    path = sampler.path(schedule, 6, Spacing(sampler.spacing))
+    denoiser = Denoiser(lambda z, t: calls.append(t) or network(z, t), "epsilon")
+    sample(sampler.method, denoiser, noise_of(0), path=path, noise=noise_of)
+    assert len(calls) == 6 + sampler.more
