@@ -67,14 +67,14 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     if sum(map(bool, (_TO.value, _EDITS.value, _EDIT.value))) != 1:
         raise app.UsageError("give one of --to, --edits and --edit")
-    if pathlib.Path(_OUTPUT.value).suffix == ".json":
-        raise app.UsageError("--output is the weights' file; .json is for their shape, beside it")
+    output = pathlib.Path(_OUTPUT.value)
     try:
+        if output.suffix == ".json":
+            raise ValueError(f"--output is {output}: .json is the shape's, beside the weights")
         tensors, about = load_tensors(_WEIGHTS.value)
         if about.get("network") != "unet":
             raise WeightFileError(f"{_WEIGHTS.value} holds {about.get('network')}, no UNet")
         config, values = edited(UNetConfig.from_dict(about["config"]), tensors)
-        output = pathlib.Path(_OUTPUT.value)
         save_tensors(output, values, metadata={**about, "config": config.to_dict()})
         write_json(output.with_suffix(".json"), config.to_dict())
     except (OSError, ValueError, WeightFileError) as error:

@@ -207,3 +207,6 @@ def test_edits_are_made_by_themselves(runs, evolved, tmp_path):
     wrong = "remove up.9.resnets.1"
     told = refusal("edit_unet", weights, f"--edit={wrong}", f"--output={output}")
     assert told == f"edit_unet: this UNet does not allow: {wrong}"
+    told = refusal("edit_unet", weights, f"--edits={edits}", f"--output={tmp_path}/small.json")
+    assert told.startswith("edit_unet: --output is ") and told.endswith("beside the weights")
+    assert not (tmp_path / "small.json").exists()
