@@ -38,11 +38,11 @@ from tfsnap.export.quantisation.ranges import ranges_of
 from tfsnap.export.quantisation.trials import QuantisedNetwork
 from tfsnap.models.weightless import build_weightless
 from tfsnap.runtime.interpreter import load
+from tfsnap.runtime.sizes import parse_size
 from tfsnap.weights.archive import describe, load_trained, open_trained
 from tfsnap.weights.lazy import write_safetensors
 from tfsnap.weights.random_values import random_values
 
-SIDE = 64  # Of latents; of pictures, 512.
 CALIBRATION_CALLS = 4  # Evaluations that ranges are recorded on.
 
 
@@ -50,6 +50,9 @@ _FOLDER = flags.DEFINE_string("folder", None, "Where weights and conversions go.
 _NETWORKS = flags.DEFINE_multi_enum("network", list(NETWORKS), list(NETWORKS), "Repeatable.")
 _PRECISIONS = flags.DEFINE_multi_enum(
     "precision", ["fp16", "int8"], [*PRECISIONS, *FORMATS], "Repeatable."
+)
+_LATENT = flags.DEFINE_string(
+    "latent", "64", "Height x width of the latents, an eighth of a picture's: 64, or 64x96."
 )
 _STAGES = ("weights", "convert", "keras", "calibrate", "compare")
 _STAGE = flags.DEFINE_enum("stage", None, _STAGES, "Internal: what a process does.")
@@ -62,8 +65,9 @@ def weights_of(name: str) -> pathlib.Path:
 
 
 def beside(name: str, ending: str) -> pathlib.Path:
-    """A file about a network."""
-    return pathlib.Path(_FOLDER.value, name.replace(":", "-") + ending)
+    """A file about a network at a size."""
+    size = "" if _LATENT.value == _LATENT.default else f"@{_LATENT.value}"
+    return pathlib.Path(_FOLDER.value, name.replace(":", "-") + size + ending)
 
 
 def make_weights(name: str) -> dict[str, float]:
@@ -83,7 +87,7 @@ def inputs_of(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
 def run_keras(name: str) -> dict[str, float]:
     """Keeps what the Keras network makes of the inputs."""
     model = load_trained(weights_of(name), NETWORKS[name].kind).model
-    graph = NETWORKS[name].graph(model, None, SIDE)
+    graph = NETWORKS[name].graph(model, None, parse_size(_LATENT.value))
     inputs = inputs_of(graph)
     np.savez(beside(name, "-inputs.npz"), **inputs)
     np.savez(beside(name, "-outputs.npz"), **graph.run(**inputs))
@@ -131,7 +135,7 @@ class Clock:
 def graph_of(name: str) -> Graph:
     """The graph of a network whose weights stay on disk."""
     opened = open_trained(weights_of(name), NETWORKS[name].kind)
-    return NETWORKS[name].graph(opened.model, opened.values, SIDE)
+    return NETWORKS[name].graph(opened.model, opened.values, parse_size(_LATENT.value))
 
 
 def run_comparison(name: str, precision: str) -> dict[str, float]:
@@ -144,7 +148,7 @@ def run_comparison(name: str, precision: str) -> dict[str, float]:
 def apart(stage: str, name: str, precision: str = "fp16") -> dict[str, float]:
     """Runs one stage in a process of its own and returns what it says."""
     told = [f"--folder={_FOLDER.value}", f"--network={name}", f"--precision={precision}"]
-    command = [sys.executable, __file__, f"--stage={stage}", *told]
+    command = [sys.executable, __file__, f"--stage={stage}", *told, f"--latent={_LATENT.value}"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"converting: {stage} of {name} failed: {done.stderr[-2000:]}")

@@ -26,12 +26,13 @@ class Network:
     Attributes:
       kind: what its weight file says that it is.
       build: makes it.
-      graph: its graph, from the model, its values if they are not in it, and the side of latents.
+      graph: its graph, from the model, its values if they are not in it, and height and width of
+        latents.
     """
 
     kind: str
     build: Callable[[], keras.Model]
-    graph: Callable[[keras.Model, Mapping[str, LazyTensor] | None, int], Graph]
+    graph: Callable[[keras.Model, Mapping[str, LazyTensor] | None, tuple[int, int]], Graph]
 
     def random_graph(self, side: int) -> Graph:
         """Its graph with random weights, none of them in memory.
@@ -40,15 +41,15 @@ class Network:
           side: of the latents, which are square; 64 is a picture of 512 pixels.
         """
         model = build_weightless(self.build)
-        return self.graph(model, random_values(model.variables), side)
+        return self.graph(model, random_values(model.variables), (side, side))
 
 
 def _unet(name: str) -> Network:
     return Network(
         "unet",
         lambda: build_unet(UNETS[name]),
-        lambda model, values, side: unet_graph(
-            model, latent=(side, side), tokens=_TOKENS, values=values
+        lambda model, values, latent: unet_graph(
+            model, latent=latent, tokens=_TOKENS, values=values
         ),
     )
 
@@ -57,8 +58,8 @@ def _encoder(name: str) -> Network:
     return Network(
         "autoencoder",
         lambda: build_autoencoder(AUTOENCODERS[name]),
-        lambda model, values, side: encoder_graph(
-            model, size=(_CELL * side, _CELL * side), values=values
+        lambda model, values, latent: encoder_graph(
+            model, size=(_CELL * latent[0], _CELL * latent[1]), values=values
         ),
     )
 
@@ -67,7 +68,7 @@ def _decoder(name: str) -> Network:
     return Network(
         "autoencoder",
         lambda: build_autoencoder(AUTOENCODERS[name]),
-        lambda model, values, side: decoder_graph(model, latent=(side, side), values=values),
+        lambda model, values, latent: decoder_graph(model, latent=latent, values=values),
     )
 
 
@@ -76,7 +77,7 @@ NETWORKS = {
     "text_encoder": Network(
         "text_encoder",
         lambda: build_text_encoder(ClipTextConfig()),
-        lambda model, values, side: text_graph(model, values=values),
+        lambda model, values, latent: text_graph(model, values=values),
     ),
     "encoder:sd15": _encoder("sd15"),
     "decoder:sd15": _decoder("sd15"),
