@@ -10,7 +10,12 @@ and so on: efficient16, efficient8, baked8, baked4, baked2 and baked1, all with 
 goes on from what the variant of its name of `clip.py`, `unet.py` and `distill.py` reached on
 version 1.0.0, below runs/emoji-1.0.0, by a short training, sized for two cores, on the data as it
 is now. The splits let it: what training does not see now it did not see then. CLIP's result and the
-teacher's are put in tfsnap/presets, where the trainings after them look for them.
+teacher's are put in tfsnap/presets, where the trainings after them look for them, in float16.
+
+One run of `clip` on two cores of an AMD EPYC, 10 minutes: 70.4 % of the 744 validation pictures and
+96.3 % of the 703 of the holdout find their caption (71.8 and 95.9 % before); of fluent 3d's
+medium-light and medium it names 83 and 90 % rightly in the holdout, where it named none. What ships
+is of version 1.0.0 until all of it is trained: the others are unmeasured.
 """
 
 import ml_collections
