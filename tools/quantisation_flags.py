@@ -9,6 +9,7 @@ from tfsnap.export.quantisation.calibration import recorded_pictures
 from tfsnap.export.quantisation.formats import FORMATS
 from tfsnap.export.quantisation.quantiser import QuantisationSpec
 from tfsnap.export.quantisation.ranges import METHODS
+from tfsnap.runtime.publish import replaced_with
 
 _PROMPTS = [
     "red apple, noto style",
@@ -103,10 +104,7 @@ class QuantisationFlags:
 
 def _require_outside(flag: flags.FlagHolder, output: str) -> None:
     """A bundle is replaced with all that is in it."""
-    if not flag.value or not output:
-        return
-    path, bundle = (pathlib.Path(os.path.realpath(name)) for name in (flag.value, output))
-    if path.is_relative_to(bundle):
+    if flag.value and replaced_with(flag.value, pathlib.Path(output)) is not None:
         raise ValueError(
             f"--{flag.name} is {flag.value}, and --output={output} is replaced as a whole: give a "
             "file beside it"

@@ -71,17 +71,29 @@ def require_outside(output: pathlib.Path, **sources: str | os.PathLike | None) -
     Raises:
       RequestError: one is in the bundle at `output`, or in what an interrupted exchange left.
     """
-    target = pathlib.Path(os.path.realpath(output))
-    if output.name in ("", ".."):
-        return  # `target_of` says why it is refused.
     for flag, source in sources.items():
-        path = pathlib.Path(os.path.realpath(source or ""))
-        for place in (target, old_of(target)):
-            if source and path.exists() and path.is_relative_to(place):
-                raise RequestError(
-                    f"--{flag}={source} is in {place}, which --output={output} replaces as a "
-                    "whole: choose another --output"
-                )
+        place = replaced_with(source, output) if source and os.path.exists(source) else None
+        if place is not None:
+            raise RequestError(
+                f"--{flag}={source} is in {place}, which --output={output} replaces as a whole: "
+                "choose another --output"
+            )
+
+
+def replaced_with(path: str | os.PathLike, output: pathlib.Path) -> pathlib.Path | None:
+    """Where a file or folder, there or not, goes when a bundle takes an earlier one's place.
+
+    Args:
+      path: the file or folder.
+      output: the bundle.
+
+    Returns:
+      The bundle at `output`, or what an interrupted exchange left of it; None if it is in neither.
+    """
+    if output.name in ("", ".."):
+        return None  # `target_of` says why it is refused.
+    target, inside = (pathlib.Path(os.path.realpath(name)) for name in (output, path))
+    return next((p for p in (target, old_of(target)) if inside.is_relative_to(p)), None)
 
 
 def _is_bundle(path: pathlib.Path) -> bool:
