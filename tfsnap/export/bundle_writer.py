@@ -104,7 +104,7 @@ class BundleSpec:
             )
         if self.min_psnr_db is not None and not math.isfinite(self.min_psnr_db):
             raise ValueError(f"min_psnr is {self.min_psnr_db}; it must be a finite number of dB")
-        goal = self.quantisation.psnr_db if self.quantisation else None
+        goal = self._goal_db
         if goal is not None and self.threshold_db > goal:
             raise ValueError(
                 f"min_psnr is {self.min_psnr_db:g}, above psnr={goal:g}, with which layers are "
@@ -123,8 +123,11 @@ class BundleSpec:
         """The parity that every network has to reach."""
         if self.min_psnr_db is not None:
             return self.min_psnr_db
-        goal = self.quantisation.psnr_db if self.quantisation else None
-        return THRESHOLDS_DB[self.precision] if goal is None else goal
+        return THRESHOLDS_DB[self.precision] if self._goal_db is None else self._goal_db
+
+    @property
+    def _goal_db(self) -> float | None:
+        return self.quantisation.psnr_db if self.quantisation else None
 
 
 def write_bundle(
