@@ -10,12 +10,15 @@ that tools/convert_weights.py wrote; they are read tensor by tensor. Each networ
 Keras on a real picture's inputs, and one that differs too much stops the export: docs/export.md.
 """
 
+import os
 import pathlib
 import sys
 from collections.abc import Mapping
 
 from absl import app, flags, logging
 
+# TensorFlow's own allocator keeps all that it once had, and the interpreter could not use it.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 

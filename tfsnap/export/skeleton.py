@@ -36,7 +36,9 @@ class Skeleton:
 
         They are in memory as long as what is returned.
         """
-        weights = {name: tf.constant(value.read()) for name, value in self.weights.items()}
+        # An array that a constant was made of stays until TensorFlow runs something: without the
+        # identity all weights are in memory twice.
+        weights = {name: tf.identity(value.read()) for name, value in self.weights.items()}
         concrete = self.concrete()
 
         def run(**arrays: np.ndarray) -> dict[str, np.ndarray]:
