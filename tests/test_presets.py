@@ -5,6 +5,7 @@ import pytest
 
 from configs.emoji.unet import VARIANTS
 from tests.tools.programs import ROOT
+from tfsnap.data.captions import TONES
 from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.metrics.retrieval import find_captions
 from tfsnap.models.presets import find_unet
@@ -65,6 +66,16 @@ def test_both_bundles_draw_the_same(drawn):
     int8, fp16 = (drawn[name].astype(np.float64) for name in BUNDLES)
     error = np.square(int8 - fp16).mean(axis=(1, 2, 3))
     assert (10 * np.log10(255**2 / error) > 24).all()
+
+
+@pytest.mark.parametrize("style", ["noto", "twemoji", "fluent flat", "fluent 3d"])
+@pytest.mark.parametrize("thing", ["thumbs up", "raised hand", "boy"])
+def test_darker_tones_are_drawn_darker(thing, style):
+    model = TextToImage(FOLDER / BUNDLES[0])  # Light is left out, as its hair may be darker.
+    captions = [f"{thing}, {tone} skin tone, {style} style" for tone in TONES[1:]]
+    drawn = np.stack([np.asarray(model(text, seed=1)).mean(axis=-1) for text in captions])
+    brightness = drawn[:, drawn.std(axis=0) > 8].mean(axis=1)
+    assert (np.diff(brightness) < -5).all()
 
 
 def test_a_step_of_what_ships_is_one_evaluation():

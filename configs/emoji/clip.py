@@ -11,14 +11,13 @@ find the caption of a real picture?
 
     tools/compile_step.py --config=configs/emoji/clip.py --output=step --half=state
     tools/run_step.py step --workdir=runs/emoji/clip
-    tools/evaluate.py --weights=tfsnap/presets/emoji-64/clip.safetensors --dataset=emoji
-    tools/evaluate.py --weights=tfsnap/presets/emoji-64/clip.safetensors --dataset=emoji \
-      --split=holdout
+    tools/evaluate.py --weights=runs/emoji/clip/weights.safetensors --dataset=emoji
+    tools/evaluate.py --weights=runs/emoji/clip/weights.safetensors --dataset=emoji --split=holdout
 
 One run on one H100 with version 1.0.0 of the data, 25 s at 140 steps/s: of 73.7 % of its 749
 validation pictures among their captions, and of 97.7 % of the 706 of its holdout (chance 0.1 %).
-`tfsnap/presets/emoji-64` has the weights. With tools/train.py, 2,400 steps of 256 pictures, 1.4 s a
-step on two cores of an AMD EPYC, reached 66.8 % and 91.2 %.
+`tfsnap/presets/emoji-64` has them trained on by `mended.py:clip`. With tools/train.py, 2,400 steps
+of 256 pictures, 1.4 s a step on two cores of an AMD EPYC, reached 66.8 % and 91.2 %.
 """
 
 import ml_collections

@@ -12,7 +12,7 @@ beside it:
 
 `full_from_epsilon` is the same from a teacher that predicts epsilon in runs/emoji/epsilon
 (`configs/emoji/unet.py:epsilon`), its first stage the fine-tuning to v: 6,000 and 3,000 steps where
-the teacher that ships took 9,000. One run as far as `baked8`, on one H100: 101 s, then 174 s.
+`unet.py:full` takes 9,000. One run as far as `baked8`, on one H100: 101 s, then 174 s.
 
 One run of `full` on one H100, as portable steps: 4:38 minutes of training in all, without
 compiling; one of `from_epsilon`, its trainings cut to 240 steps, on two cores kept busy by other

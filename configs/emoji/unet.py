@@ -26,9 +26,9 @@ one H100, 101 and 50 s at 59 and 60 steps/s: as good as `full` and no better (do
 
 `full`: 8.7 million parameters, 457 MMACs (`tools/profile.py`), with as many ResNets in a stage as
 Stable Diffusion and fewer attentions on the largest map, for the search to choose from. One run on
-one H100, 142 s at 64 steps/s; `tfsnap/presets/emoji-64/README.md` has the result, `teacher` beside
-it the weights. `finetuned`: one run on one H100 as a portable step, 34 s at 88 steps/s; what it is
-worth is in docs/architecture.md.
+one H100, 142 s at 64 steps/s, with version 1.0.0 of the data; docs/distillation.md has the result,
+`tfsnap/presets/emoji-64/teacher` the weights, trained on by `mended.py:unet`. `finetuned`: one run
+on one H100 as a portable step, 34 s at 88 steps/s; what it is worth is in docs/architecture.md.
 """
 
 import ml_collections
