@@ -153,7 +153,7 @@ def test_a_report_knows_the_teacher_wherever_it_is_written(tmp_path, monkeypatch
         path.write_text(json.dumps({**scores, "count": 4, "chance": 0.1}))
     monkeypatch.chdir(tmp_path)
     trained_on = pipeline.report().splitlines()[2].split(" | ")[4]
-    assert trained_on == "2,304,000"  # 9,000 steps of 256.
+    assert trained_on == "76,800"  # 1,200 steps of 64: those before its `init` are another run.
 
 
 def test_a_pipeline_of_another_config_is_one_line(tmp_path):
