@@ -69,7 +69,7 @@ def _fewer(baked4: UNetJob, *, steps: int) -> UNetJob:
 
 
 def _longer(first: UNetJob, *, steps: int) -> UNetJob:
-    """Goes on with `baked8_first` from the guided teacher itself, of which it lost some."""
+    """Goes on with `baked8_first`, taught by the guided teacher itself."""
     teacher = distill.VARIANTS["full_student8"].distill.teacher
     optimizer = first.training.optimizer.replace(warmup_steps=60)
     return first.replace(
