@@ -122,13 +122,13 @@ def measure(variant: str) -> Measured:
 
     from tfsnap.data.source import BatchSource
     from tfsnap.diffusion.schedule import NoiseSchedule
+    from tfsnap.heap import keep_freed_memory
     from tfsnap.models.profile import profile_unet
     from tfsnap.models.unet import build_unet
     from tfsnap.objectives.denoise import Denoise
     from tfsnap.objectives.robust import Robust
     from tfsnap.training.jobs import UNetJob, job_from_dict
     from tfsnap.training.lora import LoraUNet
-    from tfsnap.training.memory import keep_freed_memory
     from tfsnap.training.strategy import make_strategy, place_of_environment
     from tfsnap.training.trainer import Trainer
 

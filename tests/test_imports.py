@@ -15,6 +15,7 @@ ALLOWED = {
     "config": [],
     "tokenizer": [],
     "colours": [],
+    "heap": [],
     "diffusion": [],
     "layers": [],
     "models": ["layers", "diffusion"],
@@ -25,7 +26,7 @@ ALLOWED = {
     "metrics": ["models"],
     "runtime": ["diffusion", "tokenizer", "colours"],
     "bench": ["runtime"],
-    "export": ["models", "weights", "diffusion", "tokenizer", "runtime"],
+    "export": ["models", "weights", "diffusion", "tokenizer", "runtime", "heap"],
     "evolve": [
         "training",
         "metrics",

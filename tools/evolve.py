@@ -30,8 +30,8 @@ from tfsnap.evolve.config import EvolveConfig
 from tfsnap.evolve.evolver import Evolver
 from tfsnap.evolve.latency import LatencyError
 from tfsnap.evolve.report import write_report
+from tfsnap.heap import keep_freed_memory
 from tfsnap.training.jobs.runs import require_same_config
-from tfsnap.training.memory import keep_freed_memory
 from tfsnap.training.portable import compile_step
 from tfsnap.training.stopping import Stopped, StopRequest
 from tfsnap.training.strategy import STRATEGIES, StrategyError, make_strategy

@@ -62,9 +62,9 @@ def _encode() -> None:
     if not (_CONFIG.value and _LATENTS.value):
         raise app.UsageError("--config and --latents go together")
     # Here, so that --help does not wait for TensorFlow.
+    from tfsnap.heap import keep_freed_memory
     from tfsnap.training.jobs import UNetJob, job_from_dict
     from tfsnap.training.jobs.encoding import encode_latents
-    from tfsnap.training.memory import keep_freed_memory
 
     keep_freed_memory()
     if _DATA_DIR.value:

@@ -20,9 +20,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from tfsnap.data.fetch import FetchError
+from tfsnap.heap import keep_freed_memory
 from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.jobs.runs import save_config
-from tfsnap.training.memory import keep_freed_memory
 from tfsnap.training.stopping import Stopped, StopRequest
 from tfsnap.training.strategy import STRATEGIES, StrategyError, make_strategy, place_of
 from tfsnap.training.trainer import ON_NAN, Trainer, TrainingError

@@ -13,7 +13,7 @@ import tools.export
 import numpy as np
 from tfsnap.config import ClipTextConfig
 from tfsnap.export.graphs import text_graph
-from tfsnap.export.memory import trim
+from tfsnap.heap import return_freed_memory
 from tfsnap.export.skeleton import skeleton_of
 from tfsnap.models.clip import build_text_encoder
 from tfsnap.models.weightless import build_weightless
@@ -31,7 +31,7 @@ network = skeleton.loaded()
 loaded = megabytes("VmHWM")
 network(tokens=np.zeros([1, 8], np.int32))
 del network
-trim()
+return_freed_memory()
 weights = sum(value.bytes for value in skeleton.weights.values()) / 1e6
 print(json.dumps([weights, loaded - before, megabytes("VmRSS") - before]))
 """

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tfsnap.export.graphs import Graph, component_graphs
-from tfsnap.export.memory import trim
+from tfsnap.heap import return_freed_memory
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.models.unet import MAX_PERIOD
 from tfsnap.runtime.contexts import predict_each
@@ -92,7 +92,7 @@ class InTurn(NamedNetworks):
     def release(self) -> None:
         """Forgets the network that is in memory."""
         self._name = self._network = None
-        trim()
+        return_freed_memory()
 
 
 def settings_of(model: LatentDiffusion, *, guidance: float, sampler: Sampler) -> Settings:

@@ -7,7 +7,7 @@ import pytest
 # activations, and counts page faults.
 SCRIPT = """
 import resource, threading
-from tfsnap.training.memory import keep_freed_memory
+from tfsnap.heap import keep_freed_memory
 {call}
 import numpy as np
 
