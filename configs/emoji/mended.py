@@ -71,7 +71,7 @@ def _fewer(baked4: UNetJob, *, steps: int) -> UNetJob:
 def _longer(first: UNetJob, *, steps: int) -> UNetJob:
     """Goes on with `baked8_first`, taught by the guided teacher itself."""
     teacher = distill.VARIANTS["full_student8"].distill.teacher
-    optimizer = first.training.optimizer.replace(warmup_steps=60)
+    optimizer = first.training.optimizer.replace(warmup_steps=60)  # The one run was begun so.
     return first.replace(
         distill=first.distill.replace(teacher=teacher, teacher_steps=16),
         training=first.training.replace(init=_FIRST, steps=steps, optimizer=optimizer),
