@@ -26,12 +26,15 @@ from collections.abc import Iterator
 import numpy as np
 from absl import app, flags
 
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 from tfsnap.bench.turns import TurnsReport, time_in_turn
 from tfsnap.config import UNetConfig, write_json
 from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
 from tfsnap.evolve.evolver import EDITS
-from tfsnap.evolve.latency import LatencyError, LatencyTable
+from tfsnap.evolve.latency import LatencyTable
 from tfsnap.evolve.race import standard_error
 from tfsnap.evolve.state import STATE, State
 from tfsnap.export.converter import convert
@@ -41,7 +44,8 @@ from tfsnap.models.unet import build_unet
 from tfsnap.runtime.sizes import parse_size
 from tfsnap.training.jobs.runs import is_finished
 from tfsnap.weights.slim_unet import slim_unet
-from tfsnap.weights.store import WeightFileError, load_tensors, save_tensors
+from tfsnap.weights.store import load_tensors, save_tensors
+from tools.program import told
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ARMS = ["evolved", "random", "narrow"]
@@ -195,7 +199,8 @@ def ratios(arms: list[Arm], maker: Maker) -> tuple[TurnsReport, list[float]]:
 
 
 def _call(tool: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, ROOT / "tools" / f"{tool}.py", *arguments], check=True)
+    if subprocess.run([sys.executable, ROOT / "tools" / f"{tool}.py", *arguments]).returncode:
+        sys.exit("architectures: a program failed, see above; the same command goes on")
 
 
 def table(rows: list[dict]) -> str:
@@ -216,7 +221,7 @@ def table(rows: list[dict]) -> str:
 
 
 def main(argv: list[str]) -> None:
-    try:
+    with told():
         maker = Maker()
         arms = list(maker.arms())
         if _PREPARE.value:
@@ -228,10 +233,6 @@ def main(argv: list[str]) -> None:
         rows = [{**row, "ratio": ratio} for row, ratio in zip(rows, times, strict=True)]
         result = {"timing": dataclasses.asdict(report), "rows": rows}
         write_json(pathlib.Path(_OUTPUT.value) / "results.json", result)
-    except (LatencyError, OSError, ValueError, WeightFileError) as error:
-        sys.exit(f"architectures: {error}")
-    except subprocess.CalledProcessError:
-        sys.exit("architectures: a program failed, see above; the same command goes on")
     print(table(rows))
 
 

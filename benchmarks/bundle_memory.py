@@ -15,13 +15,17 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.export.component_files import component_files
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import Graph
 from tfsnap.runtime.archive import write_archive
 from tfsnap.weights.store import in_memory
+from tools.program import run_main
 
 _LAYERS = flags.DEFINE_integer("layers", 42, "Convolutions.", 4)
 _FOLDER = flags.DEFINE_string("folder", None, "Where the files are written; emptied first.")
@@ -100,9 +104,7 @@ def write_files(root: pathlib.Path) -> None:
     write_archive(root / "files", root / "all.tfsnap")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     root = pathlib.Path(_FOLDER.value)
     shutil.rmtree(root, ignore_errors=True)
     (root / "files").mkdir(parents=True)
@@ -132,4 +134,4 @@ def measure(root: pathlib.Path, interpreter: str, row: tuple) -> tuple[dict[str,
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("folder")
-    app.run(main)
+    run_main(main)

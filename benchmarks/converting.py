@@ -19,7 +19,7 @@ from collections.abc import Mapping
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from benchmarks.random_inputs import random_inputs
 from tfsnap.export.converter import PRECISIONS, convert, folded
@@ -42,6 +42,7 @@ from tfsnap.runtime.sizes import parse_size
 from tfsnap.weights.archive import describe, load_trained, open_trained
 from tfsnap.weights.lazy import write_safetensors
 from tfsnap.weights.random_values import random_values
+from tools.program import run_main
 
 CALIBRATION_CALLS = 4  # Evaluations that ranges are recorded on.
 
@@ -171,9 +172,7 @@ def run_stage() -> None:
     print(json.dumps({**result, "peak_gb": int(peak.split()[1]) * 1024 / 1e9}))
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     logging.set_verbosity(logging.ERROR)
     if _STAGE.value:
         run_stage()
@@ -205,4 +204,4 @@ def print_row(
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

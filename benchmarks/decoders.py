@@ -22,23 +22,25 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.bench.turns import TurnsReport, time_in_turn
 from tfsnap.config import write_json
 from tfsnap.data.examples import spread
-from tfsnap.data.fetch import FetchError
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import decoder_graph
 from tfsnap.metrics.decoders import compare_decoder
 from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.profile import profile_decoder
-from tfsnap.runtime.errors import TfsnapError
 from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.jobs.runs import load_job
 from tfsnap.training.pictures import to_float
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import load_tensors
+from tools.program import run_main
 
 _WEIGHTS = flags.DEFINE_multi_string("weights", None, "An autoencoder's file. Repeatable.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "A run whose pictures are taken; else all emoji.")
@@ -122,14 +124,8 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # TFDS and the converter report every file.
-    try:
-        result = measure()
-    except (FetchError, OSError, TfsnapError, ValueError) as error:
-        sys.exit(f"decoders: {error}")
+def main() -> None:
+    result = measure()
     for name, value in result.items():
         if name != "decoders":
             print(f"{name:12}{value}")
@@ -140,4 +136,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["weights"])
-    app.run(main)
+    run_main(main)

@@ -28,7 +28,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ai_edge_litert.compiled_model import CompiledModel
 
 from benchmarks.random_inputs import random_inputs
@@ -38,8 +38,8 @@ from tfsnap.bench.gpu_process import runner, since, timed
 from tfsnap.export.delegate import log_errors
 from tfsnap.export.delegate_process import CPU, evaluate, gpu_options, relative_error
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.errors import TfsnapError
 from tfsnap.tokenizer import VOCAB_SIZE
+from tools.program import run_main
 
 NETWORKS = (
     "text_encoder",
@@ -221,23 +221,18 @@ def networks() -> Iterator[list[Network]]:
         ]
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     if _STAGE.value:
         serve(_STAGE.value, *_PRECISIONS.value)
         return
-    try:
-        with networks() as found:
-            pairs = list(itertools.product(found, _PRECISIONS.value))
-            print(_HEAD)
-            starts = range(0, len(pairs), _TOGETHER.value)
-            gpus = [measure(pairs[start : start + _TOGETHER.value]) for start in starts]
-            print(f"\n{next(filter(None, gpus), 'no GPU')}; {describe_device()}")
-    except (OSError, TfsnapError) as error:
-        sys.exit(f"gpu_networks: {error}")
+    with networks() as found:
+        pairs = list(itertools.product(found, _PRECISIONS.value))
+        print(_HEAD)
+        starts = range(0, len(pairs), _TOGETHER.value)
+        gpus = [measure(pairs[start : start + _TOGETHER.value]) for start in starts]
+        print(f"\n{next(filter(None, gpus), 'no GPU')}; {describe_device()}")
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_mutual_exclusive(["folder", "bundle", "stage"], required=True)
-    app.run(main)
+    run_main(main)

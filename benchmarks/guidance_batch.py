@@ -6,16 +6,20 @@ The weights are random. Two calls take twice the time of the first row: below a 
 of both is faster.
 """
 
+import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.bench.turns import time_in_turn
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.export.converter import PRECISIONS, convert
 from tfsnap.export.graphs import unet_graph
 from tfsnap.models.unet import build_unet
-from tfsnap.runtime.errors import TfsnapError
+from tools.program import run_main
 
 _CHANNELS = flags.DEFINE_multi_integer("channels", [64, 128, 192], "Of the stages. Repeatable.", 8)
 _LATENT = flags.DEFINE_integer("latent", 16, "Height and width of the latent.", 1)
@@ -40,9 +44,7 @@ def config() -> UNetConfig:
     )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     unet, latent = build_unet(config()), (_LATENT.value, _LATENT.value)
     graphs = {
         f"{contexts} context{'s' * (contexts - 1)}": unet_graph(
@@ -50,15 +52,12 @@ def main(argv: list[str]) -> None:
         )
         for contexts in (1, 2)
     }
-    try:
-        report = time_in_turn(
-            {name: convert(graph, _PRECISION.value).to_bytes() for name, graph in graphs.items()},
-            threads=_THREADS.value,
-            runs=_RUNS.value,
-            rounds=_ROUNDS.value,
-        )
-    except TfsnapError as error:
-        sys.exit(f"guidance_batch: {error}")
+    report = time_in_turn(
+        {name: convert(graph, _PRECISION.value).to_bytes() for name, graph in graphs.items()},
+        threads=_THREADS.value,
+        runs=_RUNS.value,
+        rounds=_ROUNDS.value,
+    )
     print(
         f"{unet.count_params():,} parameters, {_PRECISION.value}; {report.device}; "
         f"{report.interpreter}, {report.delegate}, {report.threads} threads; "
@@ -72,4 +71,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

@@ -18,13 +18,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ["TF_USE_LEGACY_KERAS"] = "1"  # KerasCV is imported before tfsnap sets it.
 
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from keras_cv.src.models.stable_diffusion.diffusion_model import DiffusionModel
 
 from tfsnap.export import converter
 from tfsnap.export.graphs import Graph
 from tfsnap.models.weightless import build_weightless
 from tfsnap.weights.random_values import random_tensor
+from tools.program import run_main
 
 _FOLDER = flags.DEFINE_string("folder", None, "Where unet-keras_cv-*.tflite go.", required=True)
 _PRECISIONS = flags.DEFINE_multi_enum("precision", ["fp16", "int8"], converter.PRECISIONS, "")
@@ -49,9 +50,7 @@ def graph() -> Graph:
     return Graph("unet", tf.function(predict), specs, model.variables, values)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     converter.schedule = lambda graph: None
     for precision in _PRECISIONS.value:
         file = pathlib.Path(_FOLDER.value, f"unet-keras_cv-{precision}.tflite")
@@ -60,4 +59,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

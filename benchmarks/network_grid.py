@@ -10,19 +10,17 @@ import itertools
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from benchmarks.emoji_grids import unseen
-from tfsnap.data.fetch import FetchError
-from tfsnap.runtime.errors import TfsnapError
 from tfsnap.runtime.grid import grid
-from tfsnap.weights.store import WeightFileError
 from tools.flag_lists import NetworkFlag, networks
 from tools.generators import finite_uint8, open_generator
+from tools.program import run_main
 
 _NETWORKS = flags.DEFINE_list(
     "networks", None, "NAME=PATH?steps=8&guidance=3&sampler=ddim of runs and bundles, in order."
@@ -41,23 +39,18 @@ def pictures(network: NetworkFlag, captions: list[str]) -> list[Image.Image]:
     return [Image.fromarray(p) for p in finite_uint8(draw(captions, range(len(captions))))]
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    try:
-        captions = unseen(_COUNT.value)
-        rows = {n: pictures(found, captions) for n, found in networks(_NETWORKS).items()}
-        images = list(itertools.chain.from_iterable(rows.values()))
-        texts = [f"[{name}]" if not i else "" for name in rows for i in range(len(captions))]
-        for i, caption in enumerate(captions, start=len(texts) - len(captions)):
-            texts[i] = f"{texts[i]} {caption}".strip()
-        sheet = grid(images, texts, columns=len(captions), scale=_SCALE.value)
-        sheet.save(_OUTPUT.value, optimize=True)
-    except (FetchError, OSError, TfsnapError, ValueError, WeightFileError) as error:
-        sys.exit(f"network_grid: {error}")
+def main() -> None:
+    captions = unseen(_COUNT.value)
+    rows = {n: pictures(found, captions) for n, found in networks(_NETWORKS).items()}
+    images = list(itertools.chain.from_iterable(rows.values()))
+    texts = [f"[{name}]" if not i else "" for name in rows for i in range(len(captions))]
+    for i, caption in enumerate(captions, start=len(texts) - len(captions)):
+        texts[i] = f"{texts[i]} {caption}".strip()
+    sheet = grid(images, texts, columns=len(captions), scale=_SCALE.value)
+    sheet.save(_OUTPUT.value, optimize=True)
     print(f"Pictures: {_OUTPUT.value}")
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["networks", "output"])
-    app.run(main)
+    run_main(main)

@@ -9,11 +9,18 @@ called by ctypes, in version 2.3, as there are no headers in the package. Inputs
 import collections
 import ctypes
 import os
+import pathlib
+import sys
 import time
 
 import ai_edge_litert
 import numpy as np
-from absl import app, flags
+from absl import flags
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tools.program import run_main
 
 _MODEL = flags.DEFINE_string("model", None, "The TFLite file.", required=True)
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of the interpreter.", 1)
@@ -134,9 +141,7 @@ def _fill(buffer: ctypes.c_void_p) -> None:
     call("UnlockTensorBuffer", buffer)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     model, runs = Model(_MODEL.value), _RUNS.value
     model.run()
     total, found = model.profile(runs)
@@ -148,4 +153,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

@@ -11,10 +11,16 @@ OpenVINO computes both in bfloat16 or float32, as the name says or, for int8, as
 """
 
 import pathlib
+import sys
 from collections.abc import Callable
 
 import numpy as np
-from absl import app, flags
+from absl import flags
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tools.program import run_main
 
 Run = Callable[[], object]
 
@@ -135,9 +141,7 @@ def write_openvino(folder: pathlib.Path) -> None:
     openvino.save_model(compressed, small)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     folder = pathlib.Path(_FOLDER.value)
     write_onnx(folder)
     write_openvino(folder)
@@ -145,4 +149,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     _FOLDER = flags.DEFINE_string("folder", None, "Where the networks go.", required=True)
-    app.run(main)
+    run_main(main)

@@ -15,13 +15,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 
 from tfsnap.bench.device import describe_device
 from tfsnap.bench.timing import time_network
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import Graph
 from tfsnap.weights.store import in_memory
+from tools.program import run_main
 
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of the interpreter.", 1)
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "How often each network has its turn.", 1)
@@ -49,9 +50,7 @@ def product(name: str, a: list[int], b: list[int], *, transpose_b: bool) -> Grap
     return Graph(name, function, specs, [], {})
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     dense = weighted("fully connected", [1, 2048, 2048], [2048, 2048])
     conv = weighted("convolution", [1, 64, 64, 640], [3, 3, 640, 640])
     rows, scores = [1, 1, _TOKENS, _WIDTH], [1, 1, _TOKENS, _TOKENS]
@@ -78,4 +77,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

@@ -25,7 +25,7 @@ import time
 # Programs are run from anywhere: the repository's root holds `tfsnap` where it is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import other_runtimes
 from benchmarks.other_runtimes import Run
@@ -35,6 +35,7 @@ from tfsnap.bench.timing import timed
 from tfsnap.runtime.interpreter import Network, load
 from tfsnap.runtime.shelf import Shelf, ShelvedNetwork
 from tfsnap.runtime.weight_cache import CachedNetwork
+from tools.program import run_main
 
 _PRECISIONS = ("int8", "fp16")
 _UNETS = ("keras_cv", "sd15", "snapfusion", "snapfusion_848m")
@@ -160,9 +161,7 @@ def print_pictures(ms: dict[str, float]) -> None:
                 print(f"| {unet}, {decoder} | {precision} | {count} | {seconds:.2f} |")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     if _STAGE.value:
         (name,) = _NETWORKS.value
         stage = {"network": measure_network, "picture": measure_picture}[_STAGE.value]
@@ -187,4 +186,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

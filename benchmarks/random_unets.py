@@ -12,9 +12,13 @@ import pathlib
 import random
 import sys
 
-from absl import app, flags
+from absl import flags
+
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.config import StageConfig, UNetConfig
+from tools.program import run_main
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the JSON files; made if there is none.")
 _COUNT = flags.DEFINE_integer("count", 10, "Number of networks.", 1)
@@ -54,9 +58,7 @@ def _stage(
     return StageConfig(channels, resnets, chosen)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     folder, draws = pathlib.Path(_OUTPUT.value), random.Random(_SEED.value)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,4 +72,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["output"])
-    app.run(main)
+    run_main(main)

@@ -12,17 +12,19 @@ import pathlib
 import sys
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 from PIL import Image
 
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 from tfsnap.data.examples import spread
-from tfsnap.data.fetch import FetchError
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.runtime.philox import normal
 from tfsnap.training.pictures import mosaic
 from tfsnap.training.sampling import sample_pictures
 from tfsnap.weights.archive import load_trained
-from tfsnap.weights.store import WeightFileError
+from tools.program import run_main
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of tools/evolve.py.")
 _OUTPUT = flags.DEFINE_string("output", None, "The picture to write: a .png file.")
@@ -73,17 +75,11 @@ def draw(workdir: pathlib.Path) -> np.ndarray:
     return picture.repeat(_SCALE.value, axis=0).repeat(_SCALE.value, axis=1)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
-    try:
-        Image.fromarray(draw(pathlib.Path(_WORKDIR.value))).save(_OUTPUT.value)
-    except (FetchError, OSError, ValueError, WeightFileError) as error:
-        sys.exit(f"round_pictures: {error}")
+def main() -> None:
+    Image.fromarray(draw(pathlib.Path(_WORKDIR.value))).save(_OUTPUT.value)
     print(f"Picture: {_OUTPUT.value}")
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["workdir", "output"])
-    app.run(main)
+    run_main(main)

@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 # Programs are run from anywhere: the repository's root holds `configs`.
@@ -29,6 +29,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As tools/train.py does.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tfsnap.training.config import TrainingConfig
+from tools.program import run_main
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A UNet's config: a file in configs/.")
@@ -227,9 +228,7 @@ def row(variant: str, runs: list[Measured]) -> str:
     )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     if _CHILD.value:
         found = measure("" if _CHILD.value == "none" else _CHILD.value)
         print(_FIGURES + json.dumps(dataclasses.asdict(found)), flush=True)
@@ -259,4 +258,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config"])
-    app.run(main)
+    run_main(main)

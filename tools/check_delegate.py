@@ -29,7 +29,7 @@ from tfsnap.export.rules.report import table, to_json
 from tfsnap.export.rules.rule import GPUS
 from tfsnap.export.rules.targets import TARGETS
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.errors import TfsnapError
+from tools.program import told
 
 _TARGET = flags.DEFINE_enum("target", None, list(TARGETS), "The delegate.")
 _GPU = flags.DEFINE_string("gpu", None, f"A family of GPUs: {', '.join(GPU_CLASSES)}.")
@@ -88,13 +88,11 @@ def verdicts(model: str) -> list[Verdict]:
 def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("give one bundle or TFLite file")
-    try:
+    with told():
         found = verdicts(argv[1])
         print(table(found))  # First: it is there whatever happens to the file.
         if _JSON.value:
             files.save(_JSON.value, to_json(found))
-    except (OSError, ValueError, TfsnapError) as error:
-        sys.exit(f"check_delegate: {error}")
     sys.exit(0 if all(verdict.passed for verdict in found) else 1)
 
 

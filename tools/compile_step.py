@@ -11,17 +11,15 @@ import pathlib
 import sys
 import tempfile
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.data.fetch import FetchError
 from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.portable import compile_step
-from tfsnap.training.trainer import TrainingError
-from tfsnap.weights.store import WeightFileError, WeightMismatchError
+from tools.program import run_main
 from tools.unet_flag import unet_flag, with_unet
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: a file in configs/.")
@@ -40,28 +38,15 @@ _HALF = flags.DEFINE_multi_enum(
 )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
+def main() -> None:
     values = _CONFIG.value.to_dict()
     output = pathlib.Path(_OUTPUT.value)
-    try:
-        job = with_unet(job_from_dict(values), _UNET.value)
-        with tempfile.TemporaryDirectory() as empty:
-            workdir = pathlib.Path(_WORKDIR.value or empty)
-            manifest = compile_step(
-                job, output=output, data=_DATA.value, workdir=workdir, half=_HALF.value
-            )
-    except (
-        FetchError,
-        OSError,
-        TrainingError,
-        WeightFileError,
-        WeightMismatchError,
-        ValueError,
-    ) as error:
-        sys.exit(f"compile_step: {error}")
+    job = with_unet(job_from_dict(values), _UNET.value)
+    with tempfile.TemporaryDirectory() as empty:
+        workdir = pathlib.Path(_WORKDIR.value or empty)
+        manifest = compile_step(
+            job, output=output, data=_DATA.value, workdir=workdir, half=_HALF.value
+        )
     for file in sorted(output.iterdir()):
         print(f"{file.stat().st_size / 1e6:8.2f} MB  {file}")
     print(f"{len(manifest.arguments)} arguments; from step {manifest.first_step}")
@@ -69,4 +54,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "output"])
-    app.run(main)
+    run_main(main)

@@ -14,18 +14,18 @@ a time. The folder appears when everything in it is complete. See docs/weights.m
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.data.fetch import fetch_merges
 from tfsnap.tokenizer import LEAST_VOCAB_SIZE, VOCAB_SIZE, read_vocabulary
 from tfsnap.weights import convert
 from tfsnap.weights.clip_vocabulary import Vocabulary
 from tfsnap.weights.component import AUTOENCODER, CLIP, TEXT_ENCODER, UNET, Component
 from tfsnap.weights.lora import merge_lora
-from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
+from tools.program import run_main
 
 _COMPONENTS = {
     "all": (),
@@ -84,16 +84,11 @@ def _vocabulary(components: list[Component]) -> Vocabulary:
     return read_vocabulary(fetch_merges(), size if known else VOCAB_SIZE)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    try:
-        lines = _convert()
-    except (FetchError, OSError, WeightFileError, WeightMismatchError) as error:
-        sys.exit(f"convert_weights: {error}")
+def main() -> None:
+    lines = _convert()
     print(*lines, f"Written to {_OUTPUT.value} ({_OUTPUT_FORMAT.value})", sep="\n")
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["input", "output"])
-    app.run(main)
+    run_main(main)

@@ -12,11 +12,12 @@ import json
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tools.program import run_main
 from tools.stages import ROOT, Stage, clock, run
 
 _OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder for everything the demo makes.")
@@ -121,9 +122,7 @@ def stages(out: pathlib.Path) -> list[Stage]:
     ]
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     out = pathlib.Path(_OUTPUT.value)
     (ROOT / out).mkdir(parents=True, exist_ok=True)
     seconds = run(stages(out), "demo")
@@ -140,4 +139,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

@@ -20,7 +20,7 @@ Then, with the workdir back, the first command finishes the trainings and scores
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
@@ -28,9 +28,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.training.jobs.runs import require_same_config
 from tfsnap.training.pipeline import PipelineConfig
-from tfsnap.training.trainer import TrainingError
-from tfsnap.weights.store import WeightFileError
 from tools.distill_stages import RUN, Pipeline
+from tools.program import run_main
 from tools.stages import clock, run
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The pipeline: a file in configs/.")
@@ -66,15 +65,10 @@ def _compile(pipeline: Pipeline, steps: pathlib.Path) -> None:
     print(f"\nDone in {clock(seconds)}. Where these steps shall run: sh {steps / RUN}")
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     workdir = pathlib.Path(_WORKDIR.value).absolute()  # Programs run in the repository's root.
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    try:
-        config, more = _told(PipelineConfig.from_dict(_CONFIG.value.to_dict()))
-        require_same_config(workdir, config)
-    except (OSError, TrainingError, ValueError, WeightFileError) as error:
-        sys.exit(f"distill_pipeline: {error}")
+    config, more = _told(PipelineConfig.from_dict(_CONFIG.value.to_dict()))
+    require_same_config(workdir, config)
     pipeline = Pipeline(config, workdir, more)
     if _COMPILE.value:
         _compile(pipeline, pathlib.Path(_COMPILE.value).absolute())
@@ -86,4 +80,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    run_main(main)

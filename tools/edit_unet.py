@@ -28,6 +28,7 @@ from tfsnap.evolve.path import path
 from tfsnap.models.presets import find_unet
 from tfsnap.weights.slim_unet import slim_unet
 from tfsnap.weights.store import WeightFileError, load_tensors, save_tensors
+from tools.program import run_main
 
 _WEIGHTS = flags.DEFINE_string("weights", None, "The UNet: a file of tfsnap's.")
 _TO = flags.DEFINE_string("to", None, "The shape that is wanted: a preset or a JSON file.")
@@ -62,27 +63,22 @@ def edited(
     return result.config, carry(tensors, result)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     if sum(map(bool, (_TO.value, _EDITS.value, _EDIT.value))) != 1:
         raise app.UsageError("give one of --to, --edits and --edit")
     output = pathlib.Path(_OUTPUT.value)
-    try:
-        if output.suffix == ".json":
-            raise ValueError(f"--output is {output}: .json is the shape's, beside the weights")
-        tensors, about = load_tensors(_WEIGHTS.value)
-        if about.get("network") != "unet":
-            raise WeightFileError(f"{_WEIGHTS.value} holds {about.get('network')}, no UNet")
-        config, values = edited(UNetConfig.from_dict(about["config"]), tensors)
-        save_tensors(output, values, metadata={**about, "config": config.to_dict()})
-        write_json(output.with_suffix(".json"), config.to_dict())
-    except (OSError, ValueError, WeightFileError) as error:
-        sys.exit(f"edit_unet: {error}")
+    if output.suffix == ".json":
+        raise ValueError(f"--output is {output}: .json is the shape's, beside the weights")
+    tensors, about = load_tensors(_WEIGHTS.value)
+    if about.get("network") != "unet":
+        raise WeightFileError(f"{_WEIGHTS.value} holds {about.get('network')}, no UNet")
+    config, values = edited(UNetConfig.from_dict(about["config"]), tensors)
+    save_tensors(output, values, metadata={**about, "config": config.to_dict()})
+    write_json(output.with_suffix(".json"), config.to_dict())
     before, after = (sum(map(np.size, x.values())) for x in (tensors, values))
     print(f"{before:,} parameters before, {after:,} now: {output}")
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["weights", "output"])
-    app.run(main)
+    run_main(main)

@@ -16,7 +16,7 @@ import pathlib
 import sys
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -24,12 +24,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from tfsnap.config import write_json
 from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.data.examples import ALL, spread
-from tfsnap.data.fetch import FetchError
 from tfsnap.diffusion.samplers import SAMPLERS
 from tfsnap.metrics.reconstruction import Reconstruction, reconstruction
 from tfsnap.metrics.retrieval import Retrieval, find_captions
 from tfsnap.models.clip import Clip
-from tfsnap.runtime.errors import TfsnapError
 from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.jobs.runs import load_finished, load_job
@@ -37,6 +35,7 @@ from tfsnap.training.pictures import to_float
 from tfsnap.training.trainer import WEIGHTS
 from tfsnap.weights.archive import load_trained
 from tools.generators import finite_uint8, of_bundle, of_model
+from tools.program import run_main
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Instead: a file of an autoencoder or a CLIP.")
@@ -122,23 +121,17 @@ def _evaluate() -> tuple[dict[str, Any], Reconstruction | Retrieval]:
     return {"what": weights, "split": _SPLIT.value}, _real(weights, data)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     if bool(_WORKDIR.value) == bool(_WEIGHTS.value):
         raise app.UsageError("give one of --workdir and --weights")
-    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
     report = pathlib.Path(_JSON.value) if _JSON.value else None
-    try:
-        if report:  # Before what may take an hour.
-            report.parent.mkdir(parents=True, exist_ok=True)
-        about, result = _evaluate()
-        print(f"{about['what']}, {about['split']}: {result}", flush=True)
-        if report:
-            write_json(report, {**about, **dataclasses.asdict(result)})
-    except (FetchError, OSError, TfsnapError, ValueError) as error:
-        sys.exit(f"evaluate: {error}")
+    if report:  # Before what may take an hour.
+        report.parent.mkdir(parents=True, exist_ok=True)
+    about, result = _evaluate()
+    print(f"{about['what']}, {about['split']}: {result}", flush=True)
+    if report:
+        write_json(report, {**about, **dataclasses.asdict(result)})
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

@@ -18,25 +18,22 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As tools/train.py does.
 
-from tfsnap.data.fetch import FetchError
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.evolve.evolver import Evolver
-from tfsnap.evolve.latency import LatencyError
 from tfsnap.evolve.report import write_report
 from tfsnap.heap import keep_freed_memory
 from tfsnap.training.jobs.runs import require_same_config
 from tfsnap.training.portable import compile_step
 from tfsnap.training.stopping import Stopped, StopRequest
-from tfsnap.training.strategy import STRATEGIES, StrategyError, make_strategy
-from tfsnap.training.trainer import TrainingError
-from tfsnap.weights.store import WeightFileError, WeightMismatchError
+from tfsnap.training.strategy import STRATEGIES, make_strategy
+from tools.program import run_main
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The search: a file in configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the search.")
@@ -47,27 +44,13 @@ _COMPILE = flags.DEFINE_string(
 )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
+def main() -> None:
     keep_freed_memory()
     try:
         with StopRequest() as stop:
             _evolve(stop)
     except Stopped as stopped:
         print(f"evolve: stopped by {stopped}; the same command goes on")
-    except (
-        FetchError,
-        LatencyError,
-        OSError,
-        StrategyError,
-        TrainingError,
-        ValueError,
-        WeightFileError,
-        WeightMismatchError,
-    ) as error:
-        sys.exit(f"evolve: {error}")
 
 
 def _evolve(stop: StopRequest) -> None:
@@ -104,4 +87,4 @@ def _compile(evolver: Evolver) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    run_main(main)

@@ -15,14 +15,14 @@ import pathlib
 import sys
 from collections.abc import Mapping
 
-from absl import app, flags, logging
+from absl import app, flags
 
 # TensorFlow's own allocator keeps all that it once had, and the interpreter could not use it.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.data.fetch import FetchError, fetch_merges
+from tfsnap.data.fetch import fetch_merges
 from tfsnap.export.bundle_writer import BundleSpec, write_bundle
 from tfsnap.export.chunks import MOST_CHUNKS
 from tfsnap.export.converter import PRECISIONS
@@ -30,7 +30,6 @@ from tfsnap.export.quantisation.formats import FORMATS
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.pretrained import GUIDANCE, open_pretrained
 from tfsnap.runtime.archive import SUFFIX
-from tfsnap.runtime.errors import TfsnapError
 from tfsnap.runtime.manifest import SAMPLERS, Manifest
 from tfsnap.runtime.publish import require_outside
 from tfsnap.runtime.settings import Sampler
@@ -39,6 +38,7 @@ from tfsnap.training.jobs.runs import load_finished
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import in_memory
+from tools.program import run_main
 from tools.quantisation_flags import QuantisationFlags
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished UNet run.")
@@ -134,16 +134,10 @@ def export() -> Manifest:
     return write_bundle(model, _OUTPUT.value, spec, values)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
+def main() -> None:
     if not (_WORKDIR.value or _WEIGHTS.value):
         raise app.UsageError("--workdir or --weights is empty: name a folder")
-    try:
-        manifest = export()
-    except (FetchError, OSError, TfsnapError, ValueError) as error:
-        sys.exit(f"export: {error}")
+    manifest = export()
     for name, component in manifest.components.items():
         size, psnr = component.size / 1e6, component.parity.psnr_db
         print(f"{name:12}  {size:7.2f} MB  PSNR {psnr:5.1f} dB against Keras")
@@ -153,4 +147,4 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     flags.mark_flags_as_mutual_exclusive(["workdir", "weights"], required=True)
     flags.mark_flag_as_required("output")
-    app.run(main)
+    run_main(main)

@@ -13,7 +13,7 @@ import pathlib
 import statistics
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -28,8 +28,8 @@ from tfsnap.export.graphs import Graph, block_graph, unet_graph
 from tfsnap.models.blocks import Block, blocks_of
 from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
-from tfsnap.runtime.errors import TfsnapError
 from tfsnap.runtime.sizes import parse_size
+from tools.program import run_main
 
 _UNETS = flags.DEFINE_multi_string("unet", None, "Name of a preset, or a JSON file. Repeatable.")
 _OUTPUT = flags.DEFINE_string("output", None, "The table: a JSON file, continued if it exists.")
@@ -129,27 +129,21 @@ def check(table: LatencyTable, unets: dict[str, UNetConfig], latent: tuple[int, 
     print(f"median of the errors' sizes: {statistics.median(map(abs, errors)):.1%}")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # The converter reports every file that it writes.
-    try:
-        latent = parse_size(_LATENT.value)
-        unets = {name: find_unet(name) for name in _UNETS.value}
-        path = pathlib.Path(_OUTPUT.value)
-        wanted = [
-            block
-            for config in unets.values()
-            for block in blocks_of(config, latent=latent, tokens=_TOKENS.value).values()
-        ]
-        table = measure(open_table(path, about(wanted[0])), wanted, path)
-        if _CHECK.value:
-            check(table, unets, latent)
-    except (LatencyError, OSError, TfsnapError, ValueError) as error:
-        sys.exit(f"latency_table: {error}")
+def main() -> None:
+    latent = parse_size(_LATENT.value)
+    unets = {name: find_unet(name) for name in _UNETS.value}
+    path = pathlib.Path(_OUTPUT.value)
+    wanted = [
+        block
+        for config in unets.values()
+        for block in blocks_of(config, latent=latent, tokens=_TOKENS.value).values()
+    ]
+    table = measure(open_table(path, about(wanted[0])), wanted, path)
+    if _CHECK.value:
+        check(table, unets, latent)
     print(f"Table: {path}, {len(table.ms)} blocks")
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["unet", "output"])
-    app.run(main)
+    run_main(main)

@@ -12,25 +12,24 @@ import pathlib
 import shutil
 import sys
 
-from absl import app, flags
+from absl import flags
 
-from tfsnap.export.publishing import ExportError, published
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.export.publishing import published
 from tfsnap.runtime.archive import read_archive
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.errors import RequestError, TfsnapError
+from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.publish import require_outside
+from tools.program import run_main
 
 _BUNDLE = flags.DEFINE_string("bundle", None, "The bundle: folder or file.")
 _OUTPUT = flags.DEFINE_string("output", None, "The same bundle, as a file or folder.")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    try:
-        repack(pathlib.Path(_BUNDLE.value), pathlib.Path(_OUTPUT.value))
-    except (ExportError, OSError, TfsnapError) as error:
-        sys.exit(f"pack_bundle: {error}")
+def main() -> None:
+    repack(pathlib.Path(_BUNDLE.value), pathlib.Path(_OUTPUT.value))
     print(f"Bundle: {_OUTPUT.value}")
 
 
@@ -66,4 +65,4 @@ def copy_files(source: pathlib.Path, folder: pathlib.Path) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["bundle", "output"])
-    app.run(main)
+    run_main(main)

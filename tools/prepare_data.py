@@ -24,13 +24,14 @@ from ml_collections import config_flags
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.data.fetch import EMOJI_TARBALLS, FetchError, fetch_merges, fetch_tarball
+from tfsnap.data.fetch import EMOJI_TARBALLS, fetch_merges, fetch_tarball
 from tfsnap.data.prepared.build import prepare_set
 from tfsnap.data.prepared.recipe import Recipe
 from tfsnap.data.progress import shown_progress
 from tfsnap.data.readers.entry import Reader
 from tfsnap.data.readers.folder import FolderReader
 from tfsnap.data.readers.webdataset import WebDatasetReader
+from tools.program import run_main
 
 _DATASET = flags.DEFINE_enum(
     "dataset", "emoji", ["emoji", "folder", "webdataset", "tfds"], "What it is, or where it lies."
@@ -135,18 +136,14 @@ def _prepare_emoji() -> None:
     print(f"Data: {builder.data_dir}")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that it is to create.
     own = _prepare_emoji if _DATASET.value == "emoji" else _prepare_own
     try:
         _encode() if _LATENTS.value or _CONFIG.value else own()
-    except (FetchError, OSError, ValueError) as error:
-        sys.exit(f"prepare_data: {error}")
     except KeyboardInterrupt:
         sys.exit("prepare_data: interrupted; the same command goes on")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

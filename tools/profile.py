@@ -29,6 +29,7 @@ from tfsnap.models.profile import (
     table,
 )
 from tfsnap.runtime.sizes import parse_size
+from tools.program import run_main
 
 _UNET = flags.DEFINE_string("unet", None, f"A file, or one of {', '.join(UNETS)}.")
 _DECODER = flags.DEFINE_string("decoder", None, f"A file, or one of {', '.join(AUTOENCODERS)}.")
@@ -50,19 +51,14 @@ def count() -> NetworkCost:
     return profile_encoder(config, size=(height, width))
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     if sum(bool(flag.value) for flag in (_UNET, _DECODER, _ENCODER)) != 1:
         raise app.UsageError("give one of --unet, --decoder and --encoder")
-    try:
-        cost = count()
-    except (OSError, ValueError) as error:
-        sys.exit(f"profile: {error}")
+    cost = count()
     print(table(cost))
     if _JSON.value:
         pathlib.Path(_JSON.value).write_text(json.dumps(dataclasses.asdict(cost), indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run_main(main)

@@ -16,14 +16,13 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from PIL import Image
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.data.examples import load_examples
-from tfsnap.data.fetch import FetchError
 from tfsnap.data.prepared.decode import decode
 from tfsnap.data.readers.entry import Entry, Skipped, UnusableError
 from tfsnap.data.readers.folder import FolderReader
@@ -33,6 +32,7 @@ from tfsnap.metrics.framing import to_square
 from tfsnap.metrics.reference import Reference, save_reference
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.from_pytorch_fid import load_inception
+from tools.program import run_main
 
 _FOLDER = flags.DEFINE_string("folder", None, "A folder of pictures, with those below it.")
 _TFDS = flags.DEFINE_string("tfds", None, "Or a set of TFDS, NAME:SPLIT.")
@@ -110,22 +110,16 @@ def _write() -> str:
     return f"{len(features)} pictures of {side} x {side} pixels, {space.name}: {_OUTPUT.value}"
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+def main() -> None:
     if sum(map(bool, (_FOLDER.value, _TFDS.value, _DATASET.value))) != 1:
         raise app.UsageError("give one of --folder, --tfds and --dataset")
     if bool(_INCEPTION.value) == bool(_CLIP.value):
         raise app.UsageError("give one of --inception and --clip")
     if not _DATASET.value and not _SIDE.value:
         raise app.UsageError("files need --side: 256 for COCO, or that of the generated pictures")
-    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
-    try:
-        print(_write())
-    except (FetchError, OSError, ValueError) as error:
-        sys.exit(f"reference_statistics: {error}")
+    print(_write())
 
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("output")
-    app.run(main)
+    run_main(main)

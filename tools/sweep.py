@@ -23,14 +23,13 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.data.examples import ALL, spread
-from tfsnap.data.fetch import FetchError
 from tfsnap.metrics.curves import write_results
 from tfsnap.metrics.features import embed_all, inception_space
 from tfsnap.metrics.judge import Captions, Judge
@@ -38,13 +37,13 @@ from tfsnap.metrics.prompts import COCO_SIDE, Prompt, coco_30k
 from tfsnap.metrics.quality import RESAMPLES
 from tfsnap.metrics.reference import Reference, load_reference
 from tfsnap.metrics.sweep import Point, Result, Sweep
-from tfsnap.runtime.errors import TfsnapError
 from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.jobs.runs import is_run, load_unet_job
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.from_pytorch_fid import load_inception
 from tools.flag_lists import NetworkFlag, named_paths, networks, numbers
 from tools.generators import Draw, finite_uint8, open_generator
+from tools.program import run_main
 
 _NETWORKS = flags.DEFINE_list(
     "networks", None, "NAME=PATH?steps=8&guidance=3&sampler=ddim of runs and bundles."
@@ -172,17 +171,11 @@ def _sweep() -> None:
         write_results(results, floors, folder)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
-    try:
-        _sweep()
-    except (FetchError, OSError, TfsnapError, ValueError) as error:
-        sys.exit(f"sweep: {error}")
+def main() -> None:
+    _sweep()
     print(f"Tables and plots are in {_OUTPUT.value}")
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["networks", "output"])
-    app.run(main)
+    run_main(main)

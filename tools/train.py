@@ -11,7 +11,7 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
@@ -19,14 +19,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 # TensorFlow reads this when it is imported, and leaves oneDNN off on processors without VNNI.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-from tfsnap.data.fetch import FetchError
 from tfsnap.heap import keep_freed_memory
 from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.jobs.runs import save_config
 from tfsnap.training.stopping import Stopped, StopRequest
-from tfsnap.training.strategy import STRATEGIES, StrategyError, make_strategy, place_of
-from tfsnap.training.trainer import ON_NAN, Trainer, TrainingError
-from tfsnap.weights.store import WeightFileError, WeightMismatchError
+from tfsnap.training.strategy import STRATEGIES, make_strategy, place_of
+from tfsnap.training.trainer import ON_NAN, Trainer
+from tools.program import run_main
 from tools.unet_flag import unet_flag, with_unet
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "What to train: a file in configs/.")
@@ -55,10 +54,7 @@ _HANG_TIMEOUT = flags.DEFINE_float(
 )
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected argument {argv[1]!r}")
-    logging.set_verbosity(logging.WARNING)  # TFDS reports every file it reads.
+def main() -> None:
     keep_freed_memory()
     try:
         with StopRequest() as stop:
@@ -66,16 +62,6 @@ def main(argv: list[str]) -> None:
     except Stopped as stopped:
         print(f"train: stopped by {stopped}; the same command goes on")
         return
-    except (
-        FetchError,
-        OSError,
-        StrategyError,
-        TrainingError,
-        WeightFileError,
-        WeightMismatchError,
-        ValueError,
-    ) as error:
-        sys.exit(f"train: {error}")
     print(f"Weights: {weights}" if weights else "The same command goes on.")
 
 
@@ -97,4 +83,4 @@ def _train(stop: StopRequest) -> pathlib.Path | None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    run_main(main)

@@ -17,6 +17,8 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 
+from tfsnap.errors import TfsnapError
+
 _OFFLINE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH",
             "Temporary failure", "Failed to establish", "Connection", "timed out")  # fmt: skip
 _CORRUPT = ("EINTEGRITY", "TAR_BAD_ARCHIVE")
@@ -27,7 +29,7 @@ _MERGES_WHEEL = "open_clip_torch==3.3.0"
 _MERGES_MEMBER = f"open_clip/{MERGES_FILE}"
 
 
-class FetchError(RuntimeError):
+class FetchError(TfsnapError, RuntimeError):
     """A file could not be fetched or is not what was pinned: one line with the remedy."""
 
 

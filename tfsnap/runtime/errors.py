@@ -1,8 +1,6 @@
 """What can go wrong for a user of the runtime. Every message is one line with the remedy."""
 
-
-class TfsnapError(Exception):
-    """Base of the errors below: the command line prints the message alone and exits."""
+from tfsnap.errors import TfsnapError
 
 
 class RequestError(TfsnapError, ValueError):

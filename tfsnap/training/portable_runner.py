@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tfsnap.data.shuffle import rows_of_steps
+from tfsnap.errors import TfsnapError
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.portable_format import (
     MODULE,
@@ -41,7 +42,7 @@ State = dict[str, jax.Array]
 _LOSS_SCALE = "optimizer/loss_scale"  # Of float16 only.
 
 
-class DivergedError(RuntimeError):
+class DivergedError(TfsnapError, RuntimeError):
     """The loss, or its gradient, is no longer finite."""
 
 

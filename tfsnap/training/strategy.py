@@ -6,13 +6,15 @@ import os
 
 import tensorflow as tf
 
+from tfsnap.errors import TfsnapError
+
 STRATEGIES = ("one", "mirrored", "multi_worker", "tpu")
 _EXAMPLE = (
     '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
 
 
-class StrategyError(RuntimeError):
+class StrategyError(TfsnapError, RuntimeError):
     """The machines that a strategy needs are not there; the message says what to do."""
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.data.shards import ShardError
+from tfsnap.errors import TfsnapError
 from tfsnap.models.unet import ADDED
 from tfsnap.objectives.base import Batch, Objective
 from tfsnap.training.checkpoint import CHECKPOINTS, Checkpoints
@@ -39,7 +40,7 @@ _DAMAGED_DATA = re.compile(f"{ShardError.__name__}: (.*)")  # TensorFlow keeps i
 _SHOWN = 3  # Captions of a batch that spoiled the loss.
 
 
-class TrainingError(RuntimeError):
+class TrainingError(TfsnapError, RuntimeError):
     """Training cannot go on; the message says why and what to do."""
 
 

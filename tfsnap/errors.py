@@ -1,0 +1,5 @@
+"""What the project's own errors have in common."""
+
+
+class TfsnapError(Exception):
+    """Base of what a user can mend: programs print the message, one line, and exit."""
