@@ -35,10 +35,10 @@ from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
 from tfsnap.evolve.evolver import EDITS
 from tfsnap.evolve.latency import LatencyTable
-from tfsnap.evolve.race import standard_error
 from tfsnap.evolve.state import STATE, State
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import unet_graph
+from tfsnap.metrics.quality import standard_error
 from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
 from tfsnap.runtime.sizes import parse_size

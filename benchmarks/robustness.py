@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from tfsnap.evolve.race import standard_error
+from tfsnap.metrics.quality import standard_error
 
 
 def losses(workdir: str) -> dict[str, np.ndarray]:

@@ -1,12 +1,15 @@
 """Flags that are lists: named paths, networks, numbers."""
 
 import functools
+import re
 import urllib.parse
 from typing import NamedTuple
 
 from absl import flags
 
 from tfsnap.diffusion.samplers import SAMPLERS
+
+_NAME = re.compile(r"\w[\w@-]*")
 
 
 class NetworkFlag(NamedTuple):
@@ -34,10 +37,10 @@ def named_paths(flag: flags.FlagHolder) -> dict[str, str]:
     found: dict[str, str] = {}
     for value in flag.value:
         name, _, path = value.partition("=")
-        if not path or not name.replace("-", "").replace("_", "").isalnum() or name in found:
+        if not path or not _NAME.fullmatch(name) or name in found:
             raise ValueError(
                 f"--{flag.name} has {value!r}; it is a list of NAME=PATH, each name a different "
-                "one of letters, digits, - and _"
+                "one of letters, digits, -, _ and @"
             )
         found[name] = path
     return found

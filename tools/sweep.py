@@ -10,8 +10,9 @@ r"""Draws distance against CLIP score over guidance scales and steps, as SnapFus
         --split=all --count=30000 --clip=clip-g/clip.safetensors --inception=pt_inception.pth \
         --references=coco=coco.npz --output=runs/coco
 
-Each network is the workdir of a UNet's run or a bundle. Features of what was generated stay in
---output: a sweep that was stopped goes on, and points and networks may be added. See
+Each network is the workdir of a UNet's run or a bundle; NAME@1, NAME@2 and so on are trainings of
+one network by other seeds, and the tables have their means as well. Features of what was generated
+stay in --output: a sweep that was stopped goes on, and points and networks may be added. See
 docs/metrics.md.
 """
 
@@ -76,7 +77,8 @@ _BASELINE = flags.DEFINE_string(
     "baseline",
     None,
     "One of --networks; others are compared with it picture by picture, where it "
-    "was drawn with the same guidance: in as many steps if it was, else in the first number.",
+    "was drawn with the same guidance: in as many steps if it was, else in the first number. Of "
+    "NAME, NAME@1 and so on each is that of the networks with the same number.",
 )
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of a bundle's interpreter.", 1)
 
@@ -131,15 +133,16 @@ def _measured(sweep: Sweep, name: str, how: NetworkFlag, grid: dict[str, list]) 
 def _compared(sweep: Sweep, results: list[Result]) -> list[Result]:
     """The results with their differences from the baseline's of the same scale.
 
-    That of as many steps, or the first. What has its difference keeps it: a sweep asks after every
-    network.
+    That of the same training where the baseline has several, of as many steps, or the first. What
+    has its difference keeps it: a sweep asks after every network.
     """
-    bases = [result.point for result in results if result.point.network == _BASELINE.value]
 
     def compared(result: Result) -> Result:
         point = result.point
+        names = {_BASELINE.value, f"{_BASELINE.value}@{point.training}"}
+        bases = [other.point for other in results if other.point.network in names]
         near = [base for base in bases if base.guidance == point.guidance]
-        if result.difference or not near or point.network == _BASELINE.value:
+        if result.difference or not near or point.network in names:
             return result
         base = next((base for base in near if base.steps == point.steps), near[0])
         return dataclasses.replace(result, difference=sweep.difference(point, base))
@@ -153,7 +156,8 @@ def _pictures(draw: Draw, prompts: Sequence[Prompt]) -> np.ndarray:
 
 def _sweep() -> None:
     found, folder = networks(_NETWORKS), pathlib.Path(_OUTPUT.value)
-    if _BASELINE.value is not None and _BASELINE.value not in found:
+    bases = {part for name in found for part in (name, name.partition("@")[0])}
+    if _BASELINE.value is not None and _BASELINE.value not in bases:
         raise ValueError(f"--baseline={_BASELINE.value} is none of --networks: {', '.join(found)}")
     grid = {"guidance": numbers(_GUIDANCE, float, 0), "steps": numbers(_STEPS, int, 1)}
     others = {name: load_reference(path) for name, path in named_paths(_FLOORS).items()}

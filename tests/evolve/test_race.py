@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfsnap.evolve.race import race, standard_error
+from tfsnap.evolve.race import race
 
 MEANS = {"a": 0.10, "b": 0.11, "c": 0.30, "d": 0.50, "e": 0.12}
 LAP = 8
@@ -78,8 +78,3 @@ def test_laps_are_told():
         ["a", "d"], measure, laps=5, winners=1, after_lap=lambda lap, v: told.append((lap, len(v)))
     )
     assert told == [(1, 2)]
-
-
-def test_standard_error():
-    assert standard_error(np.array([1.0])) == np.inf
-    assert standard_error(np.array([1.0, 3.0, 5.0, 7.0])) == np.sqrt(20 / 3) / 2

@@ -9,7 +9,14 @@ import scipy.stats
 
 from tfsnap.metrics.distances import clip_distance, kernel_distance
 from tfsnap.metrics.features import FeatureSpace
-from tfsnap.metrics.quality import agree, differ, distances, draws, floor
+from tfsnap.metrics.quality import (
+    agree,
+    differ,
+    distances,
+    draws,
+    floor,
+    standard_error,
+)
 from tfsnap.metrics.reference import Reference
 
 WIDTH = 5
@@ -120,3 +127,9 @@ def test_a_frechet_distance_is_the_fid_of_inceptions_features_alone():
     assert str(distances(unit(20, 1), alone)).startswith("Frechet ")
     published = dataclasses.replace(alone, space=None)  # A file of pytorch-fid.
     assert str(distances(unit(20, 1), published)).startswith("FID ")
+
+
+def test_standard_error():
+    assert standard_error(np.array([1.0])) == np.inf
+    values = np.array([1.0, 3.0, 5.0, 7.0])
+    assert standard_error(values) == pytest.approx(scipy.stats.sem(values))

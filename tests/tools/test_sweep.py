@@ -110,6 +110,29 @@ def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path)
     assert known["int8"] == f"{known['own']}, dpmpp_2m"
 
 
+def test_trainings_of_one_network_are_compared_with_those_of_the_same_number(
+    runs, bundle, tmp_path
+):
+    names = ("alone", "base@1", "base@2", "other@1", "other@2", "other@3")
+    code = ending(
+        "sweep",
+        f"--networks={','.join(f'{name}={bundle}?steps=1' for name in names)}",
+        "--baseline=base",
+        "--resolution=16",
+        f"--clip={runs}/clip/weights.safetensors",
+        f"--output={tmp_path}",
+        "--count=3",
+        "--resamples=3",
+    )
+    assert code is None
+    values = json.loads((tmp_path / "results.json").read_text())
+    compared = [point["point"]["network"] for point in values["points"] if point["difference"]]
+    assert compared == ["other@1", "other@2"]  # There is no base@3.
+    base, other = values["trainings"]
+    assert (base["trainings"], other["trainings"]) == (2, 3)
+    assert base["clip_score"]["error"] == 0.0  # It is one bundle.
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -15,11 +15,12 @@ from tfsnap.evolve.config import EvolveConfig
 from tfsnap.evolve.goal import Goal, Grow, Shrink
 from tfsnap.evolve.lanes import Known, Lanes, Measure
 from tfsnap.evolve.latency import LatencyError, LatencyTable
-from tfsnap.evolve.race import race, standard_error
+from tfsnap.evolve.race import race
 from tfsnap.evolve.ranking import Scored, in_order, scored
 from tfsnap.evolve.scoring import Prompts, Scorer, share
 from tfsnap.evolve.start import require_scoring, require_start
 from tfsnap.evolve.state import STATE, Round, State
+from tfsnap.metrics.quality import standard_error
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.philox import normal
 from tfsnap.training.jobs.unet import UNetJob

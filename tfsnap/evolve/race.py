@@ -5,14 +5,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from tfsnap.metrics.quality import standard_error
+
 T = TypeVar("T", bound=Hashable)
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Of the mean of independent values [N]; infinite for fewer than two."""
-    if len(values) < 2:
-        return float("inf")
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def race(

@@ -9,6 +9,7 @@ from tfsnap.config import write_json
 from tfsnap.metrics.judge import Floor
 from tfsnap.metrics.quality import Distances, Estimate
 from tfsnap.metrics.sweep import Result
+from tfsnap.metrics.trainings import Trained, over_trainings
 
 _TITLES = {"frechet": "Frechet distance", "kernel": "KID", "clip": "CMMD"}
 
@@ -25,14 +26,17 @@ def write_results(
       floors: by the name of the reference; those without features have none.
       folder: where to.
     """
+    trained = over_trainings(results)
     values = {
         "points": [result.to_dict() for result in results],
+        "trainings": [dataclasses.asdict(mean) for mean in trained],
         "floors": {name: dataclasses.asdict(floor) for name, floor in floors.items()},
     }
     write_json(folder / "results.json", values)
     names = list(results[0].distances)
     tables = [_table(results, name, floors.get(name)) for name in names]
     tables += [_differences(results)] if any(result.difference for result in results) else []
+    tables += [_trainings(trained, name) for name in names if trained]
     (folder / "results.md").write_text("\n".join(tables))
     for name in names:
         _plot(results, name, floors.get(name), folder / f"{name}.png")
@@ -70,6 +74,25 @@ def _differences(results: Sequence[Result]) -> str:
         if d:
             place = f"{p.network} | {p.steps} | {p.guidance:g}"
             lines.append(f"| {place} | {d.baseline} | {d.clip_score} | {d.top1} |")
+    return "\n".join(lines) + "\n"
+
+
+def _trainings(trained: Sequence[Trained], name: str) -> str:
+    """The means over trainings in Markdown, with distances from one reference."""
+    lines = [
+        f"Means over trainings by several seeds, with standard errors between them; {name}.",
+        "",
+        "| network | trainings | steps | guidance | CLIP score | top-1 | Frechet | baseline "
+        "| CLIP score, difference | top-1, difference |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for mean in trained:
+        p = mean.point
+        values = (mean.clip_score, mean.top1, mean.frechet[name], mean.baseline)
+        values += (mean.clip_score_difference, mean.top1_difference)
+        cells = " | ".join("" if value is None else str(value) for value in values)
+        place = f"{p.network} | {mean.trainings} | {p.steps} | {p.guidance:g}"
+        lines.append(f"| {place} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

@@ -97,6 +97,13 @@ class Difference:
     top1: Estimate
 
 
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of independent values [N]; infinite for fewer than two."""
+    if len(values) < 2:
+        return float("inf")
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
 def draws(count: int, *, resamples: int, seed: int) -> np.ndarray:
     """How often each of some pictures is in each bootstrap: int [resamples, count]."""
     rng = np.random.default_rng(seed)

@@ -25,7 +25,7 @@ class Point(Config):
     """What pictures are generated with.
 
     Attributes:
-      network: its name in the plot.
+      network: its name in the plot; NAME@1, NAME@2 and so on are trainings of one network.
       steps: of the sampler.
       guidance: the guidance scale, chosen or baked in.
     """
@@ -33,6 +33,16 @@ class Point(Config):
     network: str
     steps: int
     guidance: float
+
+    @property
+    def name(self) -> str:
+        """What its trainings have in common."""
+        return self.network.partition("@")[0]
+
+    @property
+    def training(self) -> str:
+        """Which of them it is; empty where the name says nothing of it."""
+        return self.network.partition("@")[2]
 
     @property
     def slug(self) -> str:
@@ -128,7 +138,8 @@ class Sweep:
     def difference(self, point: Point, baseline: Point) -> Difference:
         """Compares two points that are measured, picture by picture."""
         features, others = self._features(point), self._features(baseline)
-        name = f"{baseline.network}, {baseline.steps} steps"
+        same = point.training == baseline.training  # Then the name is one for all trainings.
+        name = f"{baseline.name if same else baseline.network}, {baseline.steps} steps"
         return self._judge.difference(features, others, baseline=name)
 
     def _chunks(self, point: Point) -> Iterator[tuple[pathlib.Path, Sequence[Prompt]]]:
