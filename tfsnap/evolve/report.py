@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
+from tfsnap.evolve.actions import ADD
 from tfsnap.evolve.state import Round
 
 
@@ -25,6 +26,8 @@ def table(item: Round) -> str:
         f"| {s.count} | {'yes' if s.chosen else ''} |"
         for s in item.scores
     ]
+    if any(s.action.verb == ADD for s in item.scores):
+        lines += ["", "An added block has the figures of the block that it copies."]
     return "\n".join(lines) + "\n"
 
 
