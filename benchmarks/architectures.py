@@ -19,12 +19,11 @@ import json
 import pathlib
 import random
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -38,16 +37,15 @@ from tfsnap.evolve.latency import LatencyTable
 from tfsnap.evolve.state import STATE, State
 from tfsnap.export.converter import convert
 from tfsnap.export.graphs import unet_graph
-from tfsnap.metrics.quality import standard_error
+from tfsnap.metrics.standard_error import standard_error
 from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
 from tfsnap.runtime.sizes import parse_size
 from tfsnap.training.jobs.runs import is_finished
 from tfsnap.weights.slim_unet import slim_unet
 from tfsnap.weights.store import load_tensors, save_tensors
-from tools.program import told
+from tools.program import call, run_main
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 ARMS = ["evolved", "random", "narrow"]
 _CONFIG = flags.DEFINE_string("config", None, "Of the training: a UNet's config in configs/.")
 _TEACHER = flags.DEFINE_string("teacher", None, "Weight file of the network that is pruned.")
@@ -174,11 +172,11 @@ def run(arm: Arm, maker: Maker, extra: list[str]) -> dict[str, object]:
     if not scores.is_file():
         given = prepare(arm, maker)
         if not is_finished(workdir):
-            _call("train", f"--workdir={workdir}", *given, *extra)
+            call("tools/train.py", f"--workdir={workdir}", *given, *extra)
         how = {"split": _SPLIT, "count": _COUNT, "guidance": _GUIDANCE, "steps": _SAMPLED}
         which = [f"--{name}={flag.value}" for name, flag in how.items()]
         seed = f"--seed={1000 * arm.seed}"
-        _call("evaluate", f"--workdir={workdir}", *which, seed, f"--json={scores}")
+        call("tools/evaluate.py", f"--workdir={workdir}", *which, seed, f"--json={scores}")
     row = json.loads(scores.read_text())
     parameters = sum(map(np.size, arm.tensors.values()))
     return {"name": arm.name, "seed": arm.seed, "parameters": parameters, **row}
@@ -198,11 +196,6 @@ def ratios(arms: list[Arm], maker: Maker) -> tuple[TurnsReport, list[float]]:
     return report, [report.networks[names[arm.config]].ratio for arm in arms]
 
 
-def _call(tool: str, *arguments: str) -> None:
-    if subprocess.run([sys.executable, ROOT / "tools" / f"{tool}.py", *arguments]).returncode:
-        sys.exit("architectures: a program failed, see above; the same command goes on")
-
-
 def table(rows: list[dict]) -> str:
     """Means over the seeds in Markdown, with standard errors."""
     lines = [
@@ -220,22 +213,21 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str]) -> None:
-    with told():
-        maker = Maker()
-        arms = list(maker.arms())
-        if _PREPARE.value:
-            for arm in arms:
-                print("training flags:", *prepare(arm, maker), *argv[1:])
-            return
-        rows = [run(arm, maker, argv[1:]) for arm in arms]
-        report, times = ratios(arms, maker)
-        rows = [{**row, "ratio": ratio} for row, ratio in zip(rows, times, strict=True)]
-        result = {"timing": dataclasses.asdict(report), "rows": rows}
-        write_json(pathlib.Path(_OUTPUT.value) / "results.json", result)
+def main(given: list[str]) -> None:
+    maker = Maker()
+    arms = list(maker.arms())
+    if _PREPARE.value:
+        for arm in arms:
+            print("training flags:", *prepare(arm, maker), *given)
+        return
+    rows = [run(arm, maker, given) for arm in arms]
+    report, times = ratios(arms, maker)
+    rows = [{**row, "ratio": ratio} for row, ratio in zip(rows, times, strict=True)]
+    result = {"timing": dataclasses.asdict(report), "rows": rows}
+    write_json(pathlib.Path(_OUTPUT.value) / "results.json", result)
     print(table(rows))
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "teacher", "evolved", "narrow", "table", "output"])
-    app.run(main)
+    run_main(main, arguments=True)

@@ -128,7 +128,7 @@ def measure(root: pathlib.Path, interpreter: str, row: tuple) -> tuple[dict[str,
         check=False,
     )
     if done.returncode:
-        sys.exit(f"bundle_memory: {done.stderr.strip().splitlines()[-1]}")
+        raise ChildProcessError(done.stderr.strip().splitlines()[-1])
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -152,7 +152,7 @@ def apart(stage: str, name: str, precision: str = "fp16") -> dict[str, float]:
     command = [sys.executable, __file__, f"--stage={stage}", *told, f"--latent={_LATENT.value}"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"converting: {stage} of {name} failed: {done.stderr[-2000:]}")
+        raise ChildProcessError(f"{stage} of {name} failed: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

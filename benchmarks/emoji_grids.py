@@ -11,12 +11,14 @@ import argparse
 import pathlib
 import sys
 
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 from tfsnap.data.examples import spread
-from tfsnap.data.fetch import FetchError
 from tfsnap.runtime import TextToImage
-from tfsnap.runtime.errors import TfsnapError
 from tfsnap.runtime.grid import grid
 from tfsnap.training.jobs.inputs import DataConfig
+from tools.program import told
 
 STYLES = ("noto", "twemoji", "fluent flat", "fluent 3d")
 TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
@@ -41,7 +43,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16, help="pictures of unseen.png")
     args = parser.parse_args()
     styled = [f"{args.subject}, {tone} skin tone, {s} style" for s in STYLES for tone in TONES]
-    try:
+    with told():
         model = TextToImage(args.bundle)
         for name, captions, columns in (
             ("unseen", unseen(args.count), 8),
@@ -51,8 +53,6 @@ def main() -> None:
             path = args.output / f"{name}.png"
             grid(pictures, captions, columns=columns, scale=2).save(path, optimize=True)
             print(f"Pictures: {path}")
-    except (FetchError, OSError, TfsnapError) as error:
-        sys.exit(f"emoji_grids: {error}")
 
 
 if __name__ == "__main__":

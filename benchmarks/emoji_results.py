@@ -13,11 +13,14 @@ are left; the others are named.
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 from typing import Any, NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tools.program import ROOT, call, told
+
 PRESETS = ROOT / "tfsnap/presets/emoji-64"
 SPLITS = ("validation", "holdout")
 WEIGHTS = "weights.safetensors"
@@ -66,8 +69,7 @@ ROWS = (
 
 def _tool(name: str, *arguments: object) -> None:
     # The run that ships names its networks from the root.
-    command = [sys.executable, ROOT / "tools" / name, *map(str, arguments)]
-    subprocess.run(command, check=True, cwd=ROOT)
+    call(f"tools/{name}", *arguments, cwd=ROOT)
 
 
 def workdir_of(row: Row, args: argparse.Namespace) -> pathlib.Path:
@@ -182,14 +184,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=500, help="captions of a split")
     args = parser.parse_args()
     args.runs, args.output = args.runs.resolve(), args.output.resolve()
-    try:
+    with told():
         found = table(args)
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"emoji_results: {error.cmd[1].name} failed, see above; the same command goes on")
-    except (OSError, ValueError) as error:
-        sys.exit(f"emoji_results: {error}")
-    (args.output / "results.md").write_text(found + "\n")
-    print(found)
+        print(found)
+        (args.output / "results.md").write_text(found + "\n")
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def apart(stage: str, name: str) -> dict:
     command += [f"--{flag}={flags.FLAGS[flag].value}" for flag in told]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        sys.exit(f"pictures: {name} failed: {done.stderr[-2000:]}")
+        raise ChildProcessError(f"{name} failed: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -19,13 +19,13 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tools.program import call, told
+
 _RESULTS = "results.json"
 _DATA = "data"  # Of all steps: their tables are the same.
-
-
-def _tool(name: str, *arguments: object) -> None:
-    subprocess.run([sys.executable, ROOT / "tools" / name, *map(str, arguments)], check=True)
 
 
 def compile_all(args: argparse.Namespace) -> None:
@@ -35,8 +35,8 @@ def compile_all(args: argparse.Namespace) -> None:
             training = {"batch_size": batch, "precision": precision, "log_every": args.log_every}
             fields = [f"--config.training.{name}={value}" for name, value in training.items()]
             folder = args.output / f"{batch}-{precision}"
-            _tool(
-                "compile_step.py",
+            call(
+                "tools/compile_step.py",
                 f"--config={args.config}",
                 f"--output={folder}",
                 f"--data={args.output / _DATA}",
@@ -52,8 +52,8 @@ def measure(folder: pathlib.Path, data: pathlib.Path, seconds: float) -> dict[st
       ValueError: it logged too little to tell.
     """
     with tempfile.TemporaryDirectory() as workdir:
-        _tool(
-            "run_step.py",
+        call(
+            "tools/run_step.py",
             folder,
             f"--data={data}",
             f"--workdir={workdir}",
@@ -115,12 +115,8 @@ def main() -> None:
     args, args.more = parser.parse_known_args()
     if args.more and args.do is run_all:
         parser.error(f"unexpected argument {args.more[0]!r}")
-    try:
+    with told():
         args.do(args)
-    except (OSError, ValueError) as error:
-        sys.exit(f"portable_step: {error}")
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"portable_step: {error.cmd[1]} failed, see above; the same command goes on")
 
 
 if __name__ == "__main__":

@@ -60,14 +60,11 @@ def _stage(
 
 def main() -> None:
     folder, draws = pathlib.Path(_OUTPUT.value), random.Random(_SEED.value)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in range(_COUNT.value):
-            path = folder / f"random{number}.json"
-            path.write_text(json.dumps(random_unet(draws).to_dict(), indent=2) + "\n")
-            print(path)
-    except OSError as error:
-        sys.exit(f"random_unets: {error}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(_COUNT.value):
+        path = folder / f"random{number}.json"
+        path.write_text(json.dumps(random_unet(draws).to_dict(), indent=2) + "\n")
+        print(path)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,11 @@ import sys
 
 import numpy as np
 
-from tfsnap.metrics.quality import standard_error
+# Programs are run from anywhere: the repository's root holds `tools`.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tfsnap.metrics.standard_error import standard_error
+from tools.program import told
 
 
 def losses(workdir: str) -> dict[str, np.ndarray]:
@@ -43,4 +47,5 @@ def main(before: str, after: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    with told():
+        main(*sys.argv[1:])

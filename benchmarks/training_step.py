@@ -207,8 +207,10 @@ def in_process(variant: str) -> Measured | None:
         _, found, figures = line.partition(_FIGURES)  # A launcher's lines begin with a number.
         if found:
             return Measured(**json.loads(figures))
-    lines = f"{done.stdout}\n{done.stderr}".strip().splitlines()
-    last = next((line for line in reversed(lines) if "Error" in line), "no message")
+    # A launcher prints what its workers say on its output, and has the last word itself.
+    said = done.stdout if _WORKERS.value else done.stderr
+    lines = [line for line in said.splitlines() if "training_step: " in line or "Error" in line]
+    last = lines[-1] if lines else "no message"
     name = variant or "the config as it is"
     print(f"training_step: {name} failed ({done.returncode}): {last}", file=sys.stderr)
     return None
@@ -240,7 +242,7 @@ def main() -> None:
             changed.pop(_ROBUST, None)
             training.replace(**changed)
         except ValueError as error:
-            sys.exit(f"training_step: --variant={variant}: {error}")
+            raise ValueError(f"--variant={variant}: {error}") from error
     runs: dict[str, list[Measured]] = {variant: [] for variant in _VARIANTS.value}
     for _ in range(_ROUNDS.value):
         for variant, found in runs.items():

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from tfsnap.errors import TfsnapError
+
 _ORIENTATION = 0x0112  # EXIF's tag.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -18,7 +20,7 @@ _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 _16_TO_8 = 257  # 65535 / 255.
 
 
-class DepthError(ValueError):
+class DepthError(TfsnapError, ValueError):
     """A picture has more than 16 bits a channel."""
 
 

@@ -1,4 +1,4 @@
-"""What the project's own errors have in common."""
+"""What the errors of this project have in common."""
 
 
 class TfsnapError(Exception):

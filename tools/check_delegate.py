@@ -29,7 +29,7 @@ from tfsnap.export.rules.report import table, to_json
 from tfsnap.export.rules.rule import GPUS
 from tfsnap.export.rules.targets import TARGETS
 from tfsnap.runtime.bundle import Bundle
-from tools.program import told
+from tools.program import run_main
 
 _TARGET = flags.DEFINE_enum("target", None, list(TARGETS), "The delegate.")
 _GPU = flags.DEFINE_string("gpu", None, f"A family of GPUs: {', '.join(GPU_CLASSES)}.")
@@ -85,18 +85,17 @@ def verdicts(model: str) -> list[Verdict]:
         ]
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) != 2:
+def main(given: list[str]) -> None:
+    if len(given) != 1:
         raise app.UsageError("give one bundle or TFLite file")
-    with told():
-        found = verdicts(argv[1])
-        print(table(found))  # First: it is there whatever happens to the file.
-        if _JSON.value:
-            files.save(_JSON.value, to_json(found))
+    found = verdicts(given[0])
+    print(table(found))  # First: it is there whatever happens to the file.
+    if _JSON.value:
+        files.save(_JSON.value, to_json(found))
     sys.exit(0 if all(verdict.passed for verdict in found) else 1)
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["target"])
     flags.mark_flags_as_mutual_exclusive(["ranges", "record"])
-    app.run(main)
+    run_main(main, arguments=True)

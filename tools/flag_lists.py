@@ -9,7 +9,7 @@ from absl import flags
 
 from tfsnap.diffusion.samplers import SAMPLERS
 
-_NAME = re.compile(r"\w[\w@-]*")
+_NAME = re.compile(r"[\w-]+(@\w+)?")
 
 
 class NetworkFlag(NamedTuple):
@@ -29,7 +29,7 @@ class NetworkFlag(NamedTuple):
 
 
 def named_paths(flag: flags.FlagHolder) -> dict[str, str]:
-    """NAME=PATH,... as a dict; names become names of files.
+    """NAME=PATH,... as a dict; names become names of files, and NAME may be NAME@0.
 
     Raises:
       ValueError: an entry has no path, no such name, or one that was there before.
@@ -40,7 +40,7 @@ def named_paths(flag: flags.FlagHolder) -> dict[str, str]:
         if not path or not _NAME.fullmatch(name) or name in found:
             raise ValueError(
                 f"--{flag.name} has {value!r}; it is a list of NAME=PATH, each name a different "
-                "one of letters, digits, -, _ and @"
+                "one of letters, digits, - and _, where trainings of one network are NAME@0, NAME@1"
             )
         found[name] = path
     return found
@@ -50,7 +50,8 @@ def networks(flag: flags.FlagHolder) -> dict[str, NetworkFlag]:
     """NAME=PATH?steps=8&guidance=3&sampler=ddim,... as a dict; each setting may be left out.
 
     Raises:
-      ValueError: as `named_paths`, or a setting is unknown or its value is not one.
+      ValueError: as `named_paths`, a setting is unknown or its value is not one, or a name is
+        there both with a training's number and without.
     """
     found = {}
     for name, value in named_paths(flag).items():
@@ -64,6 +65,12 @@ def networks(flag: flags.FlagHolder) -> dict[str, NetworkFlag]:
                 f"and sampler= (one of {', '.join(SAMPLERS)}), joined by &"
             ) from error
         found[name] = NetworkFlag(path, **settings)
+    for name in found:
+        shared = name.partition("@")[0]
+        if shared in found and shared != name:
+            raise ValueError(
+                f"--{flag.name} has {shared} and {name}: give all trainings of {shared} a number"
+            )
     return found
 
 

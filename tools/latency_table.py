@@ -146,4 +146,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["unet", "output"])
-    run_main(main)
+    run_main(main, after="the same command goes on")

@@ -139,11 +139,8 @@ def _prepare_emoji() -> None:
 def main() -> None:
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that it is to create.
     own = _prepare_emoji if _DATASET.value == "emoji" else _prepare_own
-    try:
-        _encode() if _LATENTS.value or _CONFIG.value else own()
-    except KeyboardInterrupt:
-        sys.exit("prepare_data: interrupted; the same command goes on")
+    _encode() if _LATENTS.value or _CONFIG.value else own()
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, after="the same command goes on")

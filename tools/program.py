@@ -1,42 +1,77 @@
 """How every program here starts and ends."""
 
 import contextlib
+import os
 import pathlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from absl import app, logging
-
 from tfsnap.errors import TfsnapError
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-def run_main(main: Callable[[], None]) -> None:
-    """Runs a program that takes flags alone.
+
+def run_main(main: Callable[..., None], *, arguments: bool = False, after: str = "") -> None:
+    """Runs a program with absl's flags.
 
     Args:
       main: what it does. What goes wrong in it is told as by `told`.
+      arguments: whether it takes something besides flags; `main` then gets a list of it.
+      after: as for `told`.
     """
+    from absl import app, flags, logging  # Here: programs without absl are told of errors, too.
 
     def checked(argv: list[str]) -> None:
-        if len(argv) > 1:
+        if len(argv) > 1 and not arguments:
             raise app.UsageError(f"unexpected argument {argv[1]!r}")
-        logging.set_verbosity(logging.WARNING)  # TFDS and the converter report every file.
-        with told():
-            main()
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # TFDS and the converter report every file.
+        with told(after):
+            main(argv[1:]) if arguments else main()
 
     app.run(checked)
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Ends the program in one line with its name, and exit code 1, where something goes wrong.
+def told(after: str = "") -> Iterator[None]:
+    """Ends the program with its name and the message alone where something goes wrong.
 
-    That is what its user can mend, and Ctrl-C. A traceback is left for mistakes of the program.
+    That is for what its user can mend, with exit code 1, and for Ctrl-C. A mistake of the program
+    keeps its traceback; one that looks like the user's shows it with TFSNAP_TRACEBACK=1.
+
+    Args:
+      after: what to say after Ctrl-C of what is done by then.
     """
     name = pathlib.Path(sys.argv[0]).stem
     try:
         yield
     except (OSError, TfsnapError, ValueError) as error:
+        if os.environ.get("TFSNAP_TRACEBACK"):
+            raise
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"{name}: interrupted")
+        print("; ".join(filter(None, (f"{name}: interrupted", after))), file=sys.stderr)
+        # Python then ends by the signal, as a shell wants to know of what runs in its loops.
+        sys.excepthook = _nothing
+        raise
+
+
+def _nothing(*_: object) -> None:
+    """An exception hook that prints no traceback."""
+
+
+def call(program: str, *arguments: object, cwd: pathlib.Path | None = None) -> None:
+    """Runs another program of the project; what it says is seen.
+
+    Args:
+      program: as "tools/train.py".
+      arguments: its own.
+      cwd: where, by default here.
+
+    Raises:
+      ChildProcessError: it failed.
+    """
+    command = [sys.executable, str(ROOT / program), *map(str, arguments)]
+    if subprocess.run(command, cwd=cwd).returncode:
+        raise ChildProcessError(f"{program} failed, see above; the same command goes on")

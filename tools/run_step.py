@@ -18,8 +18,8 @@ from collections.abc import Callable
 # Programs are run from anywhere: the repository's root holds `tfsnap`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tfsnap.training.portable_runner import DivergedError, PortableRun, adopt_averages
-from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
+from tfsnap.training.portable_runner import PortableRun, adopt_averages
+from tools.program import told
 
 
 def _at_least(least: float, kind: type) -> Callable[[str], float]:
@@ -121,14 +121,12 @@ def _train(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = _arguments()
-    try:
+    with told():
         if args.adopt:
             step = adopt_averages(args.step, args.adopt, workdir=args.workdir)
             print(f"Checkpoint of step {step} in {args.workdir}")
         else:
             _train(args)
-    except (DivergedError, OSError, WeightFileError, WeightMismatchError, ValueError) as error:
-        sys.exit(f"run_step: {error}")
 
 
 if __name__ == "__main__":

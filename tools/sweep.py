@@ -10,10 +10,10 @@ r"""Draws distance against CLIP score over guidance scales and steps, as SnapFus
         --split=all --count=30000 --clip=clip-g/clip.safetensors --inception=pt_inception.pth \
         --references=coco=coco.npz --output=runs/coco
 
-Each network is the workdir of a UNet's run or a bundle; NAME@1, NAME@2 and so on are trainings of
-one network by other seeds, and the tables have their means as well. Features of what was generated
-stay in --output: a sweep that was stopped goes on, and points and networks may be added. See
-docs/metrics.md.
+Each network is the workdir of a UNet's run or a bundle; NAME@0, NAME@1 and so on are trainings of
+one network by several seeds, and the tables have their means as well. Features of what was
+generated stay in --output: a sweep that was stopped goes on, and points and networks may be added.
+See docs/metrics.md.
 """
 
 import dataclasses
@@ -47,7 +47,9 @@ from tools.generators import Draw, finite_uint8, open_generator
 from tools.program import run_main
 
 _NETWORKS = flags.DEFINE_list(
-    "networks", None, "NAME=PATH?steps=8&guidance=3&sampler=ddim of runs and bundles."
+    "networks",
+    None,
+    "NAME=PATH?steps=8&guidance=3&sampler=ddim of runs and bundles; NAME@0, NAME@1 are trainings.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of features, tables and plots.")
 _GUIDANCE = flags.DEFINE_list("guidance", ["4"], "Scales; a baked-in one takes their place.")
@@ -77,8 +79,8 @@ _BASELINE = flags.DEFINE_string(
     "baseline",
     None,
     "One of --networks; others are compared with it picture by picture, where it "
-    "was drawn with the same guidance: in as many steps if it was, else in the first number. Of "
-    "NAME, NAME@1 and so on each is that of the networks with the same number.",
+    "was drawn with the same guidance: in as many steps if it was, else in the first number. A "
+    "name that has trainings stands for each of them, for the networks of its number.",
 )
 _THREADS = flags.DEFINE_integer("threads", 2, "Threads of a bundle's interpreter.", 1)
 
@@ -133,16 +135,23 @@ def _measured(sweep: Sweep, name: str, how: NetworkFlag, grid: dict[str, list]) 
 def _compared(sweep: Sweep, results: list[Result]) -> list[Result]:
     """The results with their differences from the baseline's of the same scale.
 
-    That of the same training where the baseline has several, of as many steps, or the first. What
-    has its difference keeps it: a sweep asks after every network.
+    A baseline that has trainings is, for NAME@1, its own @1. Of several numbers of steps it is that
+    of as many, or the first. What has its difference keeps it: a sweep asks after every network.
     """
+    baseline = _BASELINE.value
+    bases = [
+        other.point for other in results if baseline in (other.point.network, other.point.name)
+    ]
 
     def compared(result: Result) -> Result:
         point = result.point
-        names = {_BASELINE.value, f"{_BASELINE.value}@{point.training}"}
-        bases = [other.point for other in results if other.point.network in names]
-        near = [base for base in bases if base.guidance == point.guidance]
-        if result.difference or not near or point.network in names:
+        near = [
+            base
+            for base in bases
+            if base.guidance == point.guidance
+            and (base.network == baseline or base.training == point.training)
+        ]
+        if result.difference or not near or point in bases:
             return result
         base = next((base for base in near if base.steps == point.steps), near[0])
         return dataclasses.replace(result, difference=sweep.difference(point, base))
@@ -173,6 +182,18 @@ def _sweep() -> None:
     for name, how in found.items():
         results = _compared(sweep, [*results, *_measured(sweep, name, how, grid)])
         write_results(results, floors, folder)
+    if _BASELINE.value:
+        _tell_alone(results)
+
+
+def _tell_alone(results: Sequence[Result]) -> None:
+    """Says what there was nothing to compare with."""
+    for p in (result.point for result in results if not result.difference):
+        if _BASELINE.value not in (p.network, p.name):
+            print(
+                f"{p.network}, {p.steps} steps, guidance {p.guidance:g} was not compared: "
+                f"{_BASELINE.value} has no pictures with its guidance, or no training of its number"
+            )
 
 
 def main() -> None:
@@ -182,4 +203,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["networks", "output"])
-    run_main(main)
+    run_main(main, after="the same command goes on")

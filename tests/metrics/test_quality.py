@@ -15,9 +15,9 @@ from tfsnap.metrics.quality import (
     distances,
     draws,
     floor,
-    standard_error,
 )
 from tfsnap.metrics.reference import Reference
+from tfsnap.metrics.standard_error import standard_error
 
 WIDTH = 5
 CLIP = FeatureSpace("clip:abc", WIDTH, None)

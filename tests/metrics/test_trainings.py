@@ -65,8 +65,17 @@ def test_other_names_steps_and_scales_are_apart_and_in_the_order_of_the_sweep():
     assert [value for _, value in means] == pytest.approx([0.6, 0.7, 0.2])
 
 
+def test_each_may_be_compared_with_the_baseline_of_its_number():
+    results = [result(f"a@{i}", 0.5 + i, baseline=f"mix@{i}, 2 steps") for i in range(2)]
+    (found,) = over_trainings(results)
+    assert found.baseline == "mix@*, 2 steps"
+    near(found.clip_score_difference, [-0.2, 0.8])
+    results = [result(f"a@{i}", 0.5 + i, baseline="mix@1, 2 steps") for i in range(2)]
+    assert over_trainings(results)[0].baseline == "mix@1, 2 steps"
+
+
 def test_differences_from_different_baselines_have_no_mean():
-    for second in (None, "other, 2 steps"):
+    for second in (None, "other, 2 steps", "mix@1, 2 steps"):
         results = [
             result("a@1", 0.5, baseline="mix, 2 steps"),
             result("a@2", 0.6, baseline=second),

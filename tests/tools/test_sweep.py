@@ -111,7 +111,7 @@ def test_a_bundle_and_the_real_pictures_of_another_split(runs, bundle, tmp_path)
 
 
 def test_trainings_of_one_network_are_compared_with_those_of_the_same_number(
-    runs, bundle, tmp_path
+    runs, bundle, tmp_path, capsys
 ):
     names = ("alone", "base@1", "base@2", "other@1", "other@2", "other@3")
     code = ending(
@@ -126,8 +126,14 @@ def test_trainings_of_one_network_are_compared_with_those_of_the_same_number(
     )
     assert code is None
     values = json.loads((tmp_path / "results.json").read_text())
-    compared = [point["point"]["network"] for point in values["points"] if point["difference"]]
-    assert compared == ["other@1", "other@2"]  # There is no base@3.
+    compared = {
+        point["point"]["network"]: point["difference"]["baseline"]
+        for point in values["points"]
+        if point["difference"]
+    }
+    assert compared == {"other@1": "base@1, 1 steps", "other@2": "base@2, 1 steps"}
+    lines = [line for line in capsys.readouterr().out.splitlines() if "not compared" in line]
+    assert [line.partition(",")[0] for line in lines] == ["alone", "other@3"]
     base, other = values["trainings"]
     assert (base["trainings"], other["trainings"]) == (2, 3)
     assert base["clip_score"]["error"] == 0.0  # It is one bundle.
@@ -140,6 +146,8 @@ def test_trainings_of_one_network_are_compared_with_those_of_the_same_number(
         (["--guidance=1,x"], "--guidance is '1,x'; it is a list of numbers, 0 or more"),
         (["--steps=0"], "--steps is '0'; it is a list of numbers, 1 or more"),
         (["--networks=a=1,a=2"], "--networks has 'a=2'; it is a list of NAME=PATH"),
+        (["--networks=a=1,a@1=2"], "--networks has a and a@1: give all trainings of a a number"),
+        (["--networks=a@=1"], "--networks has 'a@=1'; it is a list of NAME=PATH"),
         (["--networks=a=x?step=3"], "--networks has 'step=3' for a; behind the ? may come steps="),
         (["--networks=a=x?steps=0"], "--networks has 'steps=0' for a; behind the ? may come"),
         (["--networks=a=x?sampler=dpm"], "sampler= (one of ddim, dpmpp_2m,"),

@@ -24,6 +24,7 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from tfsnap.config import differences
+from tfsnap.errors import TfsnapError
 
 _FORMAT = {"format": "tfsnap-tables", "version": 1}
 _MANIFEST, _BEGUN = "manifest.json", "begun.json"
@@ -37,7 +38,7 @@ _AT_ONCE = 4096  # Rows of a whole table.
 _OPEN_SHARDS = 256  # Of a folder; a process may open 1,024 files where nobody raised the limit.
 
 
-class ShardError(ValueError):
+class ShardError(TfsnapError, ValueError):
     """A folder of tables is missing, unfinished, damaged, or of something else."""
 
 

@@ -20,7 +20,7 @@ from tfsnap.evolve.ranking import Scored, in_order, scored
 from tfsnap.evolve.scoring import Prompts, Scorer, share
 from tfsnap.evolve.start import require_scoring, require_start
 from tfsnap.evolve.state import STATE, Round, State
-from tfsnap.metrics.quality import standard_error
+from tfsnap.metrics.standard_error import standard_error
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.philox import normal
 from tfsnap.training.jobs.unet import UNetJob

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from tfsnap.config import UNetConfig, write_json
+from tfsnap.errors import TfsnapError
 from tfsnap.models.blocks import Block, blocks_of
 
 FORMAT = {"format": "tfsnap latency table", "version": 1}
 
 
-class LatencyError(ValueError):
+class LatencyError(TfsnapError, ValueError):
     """A table is damaged, or does not know a block; the message says what to do."""
 
 

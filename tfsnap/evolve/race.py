@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tfsnap.metrics.quality import standard_error
+from tfsnap.metrics.standard_error import standard_error
 
 T = TypeVar("T", bound=Hashable)
 

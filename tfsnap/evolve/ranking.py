@@ -9,7 +9,7 @@ import numpy as np
 
 from tfsnap.config import UNetConfig
 from tfsnap.evolve.actions import ADD, ATTENTION, RESNET, Action, apply
-from tfsnap.metrics.quality import standard_error
+from tfsnap.metrics.standard_error import standard_error
 
 
 @dataclasses.dataclass(frozen=True)

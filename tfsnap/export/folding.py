@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tfsnap.errors import TfsnapError
 from tfsnap.export.schema import schema
 from tfsnap.export.tflite_graph import ABSENT, Operator, TFLiteGraph, size
 from tfsnap.weights.lazy import LazyTensor
@@ -18,7 +19,7 @@ _NONE = schema.ActivationFunctionType.NONE
 _WITH_KEPT_RANK = 5  # The version of FULLY_CONNECTED that has `keepNumDims`.
 
 
-class UnsupportedGraphError(ValueError):
+class UnsupportedGraphError(TfsnapError, ValueError):
     """A network does something with its weights that cannot be exported."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfsnap.errors import TfsnapError
 from tfsnap.export.keras_components import Call, Evaluate
 
 # Decibels below which an export fails. fp16 and int8_weights only round weights; the others also
@@ -17,7 +18,7 @@ THRESHOLDS_DB = {
 }
 
 
-class ParityError(ValueError):
+class ParityError(TfsnapError, ValueError):
     """An exported component does not compute what the Keras model does."""
 
 

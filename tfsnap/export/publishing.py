@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+from tfsnap.errors import TfsnapError
 from tfsnap.runtime.publish import old_of, publish, remove, require_replaceable, target_of
 
 _NOT_WRITABLE = (
@@ -23,7 +24,7 @@ _NOT_WRITABLE = (
 )
 
 
-class ExportError(ValueError):
+class ExportError(TfsnapError, ValueError):
     """A bundle cannot be written: the message says why and what to do."""
 
 

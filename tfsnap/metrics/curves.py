@@ -80,7 +80,7 @@ def _differences(results: Sequence[Result]) -> str:
 def _trainings(trained: Sequence[Trained], name: str) -> str:
     """The means over trainings in Markdown, with distances from one reference."""
     lines = [
-        f"Means over trainings by several seeds, with standard errors between them; {name}.",
+        f"Means over trainings by several seeds, errors between them; distances from {name}.",
         "",
         "| network | trainings | steps | guidance | CLIP score | top-1 | Frechet | baseline "
         "| CLIP score, difference | top-1, difference |",

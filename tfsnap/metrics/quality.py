@@ -27,7 +27,7 @@ class Estimate:
 
     Attributes:
       value: of the pictures that there are.
-      error: standard deviation of the value over bootstraps of the pictures; of the KID over its
+      error: of pictures, standard deviation of the value over their bootstraps; of the KID over its
         random subsets, as it is always quoted: of 1,000 pictures, or of half where there are fewer
         than 2,000.
     """
@@ -95,13 +95,6 @@ class Difference:
     baseline: str
     clip_score: Estimate
     top1: Estimate
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Of the mean of independent values [N]; infinite for fewer than two."""
-    if len(values) < 2:
-        return float("inf")
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def draws(count: int, *, resamples: int, seed: int) -> np.ndarray:

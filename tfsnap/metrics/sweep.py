@@ -25,7 +25,7 @@ class Point(Config):
     """What pictures are generated with.
 
     Attributes:
-      network: its name in the plot; NAME@1, NAME@2 and so on are trainings of one network.
+      network: its name in the plot; NAME@0, NAME@1 and so on are trainings of one.
       steps: of the sampler.
       guidance: the guidance scale, chosen or baked in.
     """
@@ -138,8 +138,7 @@ class Sweep:
     def difference(self, point: Point, baseline: Point) -> Difference:
         """Compares two points that are measured, picture by picture."""
         features, others = self._features(point), self._features(baseline)
-        same = point.training == baseline.training  # Then the name is one for all trainings.
-        name = f"{baseline.name if same else baseline.network}, {baseline.steps} steps"
+        name = f"{baseline.network}, {baseline.steps} steps"
         return self._judge.difference(features, others, baseline=name)
 
     def _chunks(self, point: Point) -> Iterator[tuple[pathlib.Path, Sequence[Prompt]]]:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tfsnap.metrics.quality import Estimate, standard_error
+from tfsnap.metrics.quality import Estimate
+from tfsnap.metrics.standard_error import standard_error
 from tfsnap.metrics.sweep import Point, Result
 
 
@@ -19,7 +20,8 @@ class Trained:
       clip_score: of the pictures and their captions.
       top1: share of the pictures that find their caption.
       frechet: the Frechet distance from each reference, by its name.
-      baseline: what `clip_score_difference` and `top1_difference` are from, None for nothing.
+      baseline: what `clip_score_difference` and `top1_difference` are from: one network, or with
+        NAME@* each the one of its number; None where there is nothing in common.
       clip_score_difference: mean over the trainings of the differences picture by picture.
       top1_difference: the same of the shares.
     """
@@ -63,12 +65,23 @@ def _mean(point: Point, group: list[Result]) -> Trained:
             for name in group[0].distances
         },
     )
-    baselines = {result.difference and result.difference.baseline for result in group}
-    if len(baselines) > 1 or None in baselines:
-        return found  # Some were compared with something else, or not at all.
+    baseline = _baseline(group)
+    if baseline is None:
+        return found
     return dataclasses.replace(
         found,
-        baseline=baselines.pop(),
+        baseline=baseline,
         clip_score_difference=mean(lambda result: result.difference.clip_score),
         top1_difference=mean(lambda result: result.difference.top1),
     )
+
+
+def _baseline(group: list[Result]) -> str | None:
+    """What all were compared with."""
+    if not all(result.difference for result in group):
+        return None
+    names = {result.difference.baseline for result in group}
+    if len(names) == 1:
+        return names.pop()
+    own = {r.difference.baseline.replace(f"@{r.point.training},", "@*,") for r in group}
+    return own.pop() if len(own) == 1 else None

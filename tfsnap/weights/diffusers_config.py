@@ -10,6 +10,7 @@ from tfsnap.config import (
     StageConfig,
     UNetConfig,
 )
+from tfsnap.errors import TfsnapError
 
 Json = dict[str, Any]
 
@@ -61,7 +62,7 @@ _DOWN = {True: "CrossAttnDownBlock2D", False: "DownBlock2D"}
 _UP = {True: "CrossAttnUpBlock2D", False: "UpBlock2D"}
 
 
-class UnsupportedConfigError(ValueError):
+class UnsupportedConfigError(TfsnapError, ValueError):
     """A config describes a network that cannot be built here; `lines` says why.
 
     Attributes:

@@ -12,14 +12,16 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from tfsnap.errors import TfsnapError
+
 _ERROR_NUMBER = re.compile(r"os error (\d+)")
 
 
-class WeightMismatchError(ValueError):
+class WeightMismatchError(TfsnapError, ValueError):
     """A file's tensors are not the model's: the message lists every kind of difference."""
 
 
-class WeightFileError(ValueError):
+class WeightFileError(TfsnapError, ValueError):
     """A file is missing, truncated, or not safetensors."""
 
 

@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from tfsnap.errors import TfsnapError
+
 # Suffixes of files that are taken for pictures, whether they can be read or not: those that cannot
 # are counted, so that nobody wonders where a thousand of them are.
 PICTURES = frozenset(
@@ -67,7 +69,7 @@ class Reader(Protocol):
     def __iter__(self) -> Iterator[Entry | Skipped]: ...
 
 
-class UnusableError(ValueError):
+class UnusableError(TfsnapError, ValueError):
     """A picture cannot be used; the message is the reason of a `Skipped`."""
 
 

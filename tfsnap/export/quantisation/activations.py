@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from tfsnap.errors import TfsnapError
 from tfsnap.export.folding import AFFINE
 from tfsnap.export.precision import (
     PER_TENSOR,
@@ -26,7 +27,7 @@ from tfsnap.weights.lazy import LazyTensor
 _BIAS_BITS = 30  # That a bias may take of the 31 of an int32, with room for the sum it is added to.
 
 
-class MissingRangeError(ValueError):
+class MissingRangeError(TfsnapError, ValueError):
     """A tensor was not observed in the calibration."""
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
+from tfsnap.errors import TfsnapError
+
 Psnr = Callable[[set[str]], float]  # Of a network, from the layers that are kept.
 
 
-class GoalError(ValueError):
+class GoalError(TfsnapError, ValueError):
     """A network cannot be as near to Keras as it should be."""
 
 
