@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from tfsnap.metrics import curves
 from tfsnap.metrics.curves import write_results
 from tfsnap.metrics.quality import Agreement, Difference, Distances, Estimate
 from tfsnap.metrics.sweep import Point, Result
@@ -22,7 +23,7 @@ def result(network, score, *, baseline=None, guidance=2.0, steps=2):
         Point(network, steps, guidance),
         40,
         Agreement(estimate(score), estimate(score**2), 0.01),
-        {"real": Distances(estimate(1 - score))},
+        {"real": Distances(estimate(1 - score), estimate(2 - score))},
         baseline and Difference(baseline, estimate(score - 0.7), estimate(score**2 - 0.5)),
     )
 
@@ -35,13 +36,16 @@ def near(estimate, values):
 def test_means_and_errors_are_between_trainings():
     results = [result(f"cfg@{i}", score, baseline="mix, 2 steps") for i, score in enumerate(SCORES)]
     (found,) = over_trainings(results)
-    assert (found.point, found.trainings) == (Point("cfg", 2, 2.0), 3)
-    near(found.clip_score, SCORES)
-    near(found.top1, np.square(SCORES))
-    near(found.frechet["real"], 1 - np.array(SCORES))
-    assert found.baseline == "mix, 2 steps"
-    near(found.clip_score_difference, np.array(SCORES) - 0.7)
-    near(found.top1_difference, np.square(SCORES) - 0.5)
+    mean, distances = found.mean, found.mean.distances["real"]
+    assert (found.trainings, mean.point, mean.count) == (3, Point("cfg", 2, 2.0), 40)
+    near(mean.agreement.clip_score, SCORES)
+    near(mean.agreement.top1, np.square(SCORES))
+    near(distances.frechet, 1 - np.array(SCORES))
+    near(distances.kernel, 2 - np.array(SCORES))
+    assert distances.clip is None
+    assert mean.difference.baseline == "mix, 2 steps"
+    near(mean.difference.clip_score, np.array(SCORES) - 0.7)
+    near(mean.difference.top1, np.square(SCORES) - 0.5)
 
 
 def test_other_names_steps_and_scales_are_apart_and_in_the_order_of_the_sweep():
@@ -56,7 +60,8 @@ def test_other_names_steps_and_scales_are_apart_and_in_the_order_of_the_sweep():
         result("early@2", 0.3, steps=8),
         result("early@2", 0.3),  # A single one.
     ]
-    means = [(m.point, m.clip_score.value) for m in over_trainings(results)]
+    found = [one.mean for one in over_trainings(results)]
+    means = [(mean.point, mean.agreement.clip_score.value) for mean in found]
     assert [point for point, _ in means] == [
         Point("late", 2, 2.0),
         Point("late", 2, 4.0),
@@ -67,11 +72,11 @@ def test_other_names_steps_and_scales_are_apart_and_in_the_order_of_the_sweep():
 
 def test_each_may_be_compared_with_the_baseline_of_its_number():
     results = [result(f"a@{i}", 0.5 + i, baseline=f"mix@{i}, 2 steps") for i in range(2)]
-    (found,) = over_trainings(results)
-    assert found.baseline == "mix@*, 2 steps"
-    near(found.clip_score_difference, [-0.2, 0.8])
+    difference = over_trainings(results)[0].mean.difference
+    assert difference.baseline == "mix@*, 2 steps"
+    near(difference.clip_score, [-0.2, 0.8])
     results = [result(f"a@{i}", 0.5 + i, baseline="mix@1, 2 steps") for i in range(2)]
-    assert over_trainings(results)[0].baseline == "mix@1, 2 steps"
+    assert over_trainings(results)[0].mean.difference.baseline == "mix@1, 2 steps"
 
 
 def test_differences_from_different_baselines_have_no_mean():
@@ -80,8 +85,7 @@ def test_differences_from_different_baselines_have_no_mean():
             result("a@1", 0.5, baseline="mix, 2 steps"),
             result("a@2", 0.6, baseline=second),
         ]
-        (found,) = over_trainings(results)
-        assert found.baseline is None and found.clip_score_difference is None
+        assert over_trainings(results)[0].mean.difference is None
 
 
 def test_the_tables_of_a_sweep_have_them(tmp_path):
@@ -91,10 +95,22 @@ def test_the_tables_of_a_sweep_have_them(tmp_path):
     ]
     write_results(results, {}, tmp_path)
     table = (tmp_path / "results.md").read_text()
-    assert "| cfg | 3 | 2 | 2 | 0.6433 +- 0.02 |" in table
-    assert "| mix, 2 steps | -0.05667 +- 0.02 |" in table
-    (line,) = [line for line in table.splitlines() if line.startswith("| mix | 3 |")]
-    assert line.endswith("|  |  |  |")
+    assert "| cfg@0 | 2 | 2 | 0.61 +- 9 |" in table
+    _, means = table.split("Means over trainings by several seeds")
+    assert "| cfg | 2 | 2 | 0.6433 +- 0.02 |" in means
+    assert "| cfg | 2 | 2 | mix, 2 steps | -0.05667 +- 0.02 |" in means
+    assert means.count("| mix | 2 | 2 |") == 1 and "@" not in means
     trainings = json.loads((tmp_path / "results.json").read_text())["trainings"]
-    assert [mean["point"]["network"] for mean in trainings] == ["cfg", "mix"]
-    assert trainings[0]["frechet"]["real"]["value"] == pytest.approx(1 - np.mean(SCORES))
+    assert [one["point"]["network"] for one in trainings] == ["cfg", "mix"]
+    assert [one["trainings"] for one in trainings] == [3, 3]
+    distance = trainings[0]["distances"]["real"]["frechet"]["value"]
+    assert distance == pytest.approx(1 - np.mean(SCORES))
+
+
+def test_plots_have_a_line_for_several_trainings(tmp_path, monkeypatch):
+    drawn, lines = [], curves.curves
+    monkeypatch.setattr(curves, "curves", lambda found: drawn.append(found) or lines(found))
+    results = [result("plain", 0.5), result("one@1", 0.6), result("cfg@1", 0.7)]
+    write_results([*results, result("cfg@2", 0.8)], {}, tmp_path)
+    names = [[found.point.network for found in results] for results in drawn]
+    assert names == [["plain", "one@1", "cfg"]] * 2  # Fréchet distance and KID.

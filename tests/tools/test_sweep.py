@@ -136,7 +136,7 @@ def test_trainings_of_one_network_are_compared_with_those_of_the_same_number(
     assert [line.partition(",")[0] for line in lines] == ["alone", "other@3"]
     base, other = values["trainings"]
     assert (base["trainings"], other["trainings"]) == (2, 3)
-    assert base["clip_score"]["error"] == 0.0  # It is one bundle.
+    assert base["agreement"]["clip_score"]["error"] == 0.0  # It is one bundle.
 
 
 @pytest.mark.parametrize(

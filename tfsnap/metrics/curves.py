@@ -29,17 +29,31 @@ def write_results(
     trained = over_trainings(results)
     values = {
         "points": [result.to_dict() for result in results],
-        "trainings": [dataclasses.asdict(mean) for mean in trained],
+        "trainings": [{"trainings": one.trainings, **one.mean.to_dict()} for one in trained],
         "floors": {name: dataclasses.asdict(floor) for name, floor in floors.items()},
     }
     write_json(folder / "results.json", values)
     names = list(results[0].distances)
-    tables = [_table(results, name, floors.get(name)) for name in names]
-    tables += [_differences(results)] if any(result.difference for result in results) else []
-    tables += [_trainings(trained, name) for name in names if trained]
+    tables = _tables(results, floors)
+    if trained:
+        tables += ["Means over trainings by several seeds, with standard errors between them:\n"]
+        tables += _tables([one.mean for one in trained], {})
     (folder / "results.md").write_text("\n".join(tables))
     for name in names:
-        _plot(results, name, floors.get(name), folder / f"{name}.png")
+        _plot(_lines(results, trained), name, floors.get(name), folder / f"{name}.png")
+
+
+def _tables(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[str]:
+    """A table for each reference, and one of differences where there are any."""
+    tables = [_table(results, name, floors.get(name)) for name in results[0].distances]
+    return tables + ([_differences(results)] if any(r.difference for r in results) else [])
+
+
+def _lines(results: Sequence[Result], trained: Sequence[Trained]) -> list[Result]:
+    """What is drawn: of several trainings their mean."""
+    names = {one.mean.point for one in trained}
+    alone = [r for r in results if dataclasses.replace(r.point, network=r.point.name) not in names]
+    return [*alone, *(one.mean for one in trained)]
 
 
 def _table(results: Sequence[Result], name: str, floor: Floor | None) -> str:
@@ -74,25 +88,6 @@ def _differences(results: Sequence[Result]) -> str:
         if d:
             place = f"{p.network} | {p.steps} | {p.guidance:g}"
             lines.append(f"| {place} | {d.baseline} | {d.clip_score} | {d.top1} |")
-    return "\n".join(lines) + "\n"
-
-
-def _trainings(trained: Sequence[Trained], name: str) -> str:
-    """The means over trainings in Markdown, with distances from one reference."""
-    lines = [
-        f"Means over trainings by several seeds, errors between them; distances from {name}.",
-        "",
-        "| network | trainings | steps | guidance | CLIP score | top-1 | Frechet | baseline "
-        "| CLIP score, difference | top-1, difference |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for mean in trained:
-        p = mean.point
-        values = (mean.clip_score, mean.top1, mean.frechet[name], mean.baseline)
-        values += (mean.clip_score_difference, mean.top1_difference)
-        cells = " | ".join("" if value is None else str(value) for value in values)
-        place = f"{p.network} | {mean.trainings} | {p.steps} | {p.guidance:g}"
-        lines.append(f"| {place} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

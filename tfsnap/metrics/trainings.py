@@ -5,35 +5,24 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tfsnap.metrics.quality import Estimate
+from tfsnap.metrics.quality import Agreement, Difference, Distances, Estimate
 from tfsnap.metrics.standard_error import standard_error
 from tfsnap.metrics.sweep import Point, Result
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """Means over the trainings of one network, each with its standard error between them.
+    """The trainings of one network at a point.
 
     Attributes:
-      point: where; its network is the name that the trainings share.
       trainings: how many.
-      clip_score: of the pictures and their captions.
-      top1: share of the pictures that find their caption.
-      frechet: the Frechet distance from each reference, by its name.
-      baseline: what `clip_score_difference` and `top1_difference` are from: one network, or with
-        NAME@* each the one of its number; None where there is nothing in common.
-      clip_score_difference: mean over the trainings of the differences picture by picture.
-      top1_difference: the same of the shares.
+      mean: of their results, under the name that they share. Errors are standard errors between
+        trainings. A difference is from one network, or where its baseline is NAME@*, of each from
+        the one of its number.
     """
 
-    point: Point
     trainings: int
-    clip_score: Estimate
-    top1: Estimate
-    frechet: dict[str, Estimate]
-    baseline: str | None = None
-    clip_score_difference: Estimate | None = None
-    top1_difference: Estimate | None = None
+    mean: Result
 
 
 def over_trainings(results: Sequence[Result]) -> list[Trained]:
@@ -47,37 +36,42 @@ def over_trainings(results: Sequence[Result]) -> list[Trained]:
         if result.point.training:
             shared = dataclasses.replace(result.point, network=result.point.name)
             groups.setdefault(shared, []).append(result)
-    return [_mean(point, group) for point, group in groups.items() if len(group) > 1]
+    return [
+        Trained(len(group), _mean(point, group))
+        for point, group in groups.items()
+        if len(group) > 1
+    ]
 
 
-def _mean(point: Point, group: list[Result]) -> Trained:
-    def mean(value: Callable[[Result], Estimate]) -> Estimate:
-        values = np.array([value(result).value for result in group])
+def _mean(point: Point, group: list[Result]) -> Result:
+    first = group[0].distances
+
+    def mean(estimate: Callable[[Result], Estimate]) -> Estimate:
+        values = np.array([estimate(result).value for result in group])
         return Estimate(float(values.mean()), standard_error(values))
 
-    found = Trained(
-        point=point,
-        trainings=len(group),
-        clip_score=mean(lambda result: result.agreement.clip_score),
-        top1=mean(lambda result: result.agreement.top1),
-        frechet={
-            name: mean(lambda result, name=name: result.distances[name].frechet)
-            for name in group[0].distances
-        },
+    def distances(name: str) -> Distances:
+        kinds = [kind for kind in ("frechet", "kernel", "clip") if getattr(first[name], kind)]
+        means = {kind: mean(lambda r, k=kind: getattr(r.distances[name], k)) for kind in kinds}
+        return dataclasses.replace(first[name], **means)
+
+    agreement = Agreement(
+        mean(lambda result: result.agreement.clip_score),
+        mean(lambda result: result.agreement.top1),
+        group[0].agreement.chance,
     )
     baseline = _baseline(group)
-    if baseline is None:
-        return found
-    return dataclasses.replace(
-        found,
-        baseline=baseline,
-        clip_score_difference=mean(lambda result: result.difference.clip_score),
-        top1_difference=mean(lambda result: result.difference.top1),
+    difference = baseline and Difference(
+        baseline,
+        mean(lambda result: result.difference.clip_score),
+        mean(lambda result: result.difference.top1),
     )
+    by_name = {name: distances(name) for name in first}
+    return Result(point, group[0].count, agreement, by_name, difference)
 
 
 def _baseline(group: list[Result]) -> str | None:
-    """What all were compared with."""
+    """What all were compared with; None where there is nothing in common."""
     if not all(result.difference for result in group):
         return None
     names = {result.difference.baseline for result in group}
