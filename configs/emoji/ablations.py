@@ -22,11 +22,16 @@ the arms are the efficient UNet, fine-tuned, and a budget is 400 steps of 128. A
   in 4, 2 and 1 steps.
 
 `few_losses` and `few_teachers` are these groups at 64 px for students of 2 steps, from 4, 8 and 16
-of the teacher's: undistilled, 2 steps lose quality that 8 do not. Unmeasured.
+of the teacher's: undistilled, 2 steps lose quality that 8 do not, where guidance is strong. A
+budget is 200 steps of 64, for two cores and several seeds:
+
+    tools/distill_pipeline.py --config=configs/emoji/ablations.py:few_losses \
+      --workdir=runs/emoji/few-1 --train_flag=--config.training.seed=1
+
 
 `full_losses` and the first arms of `full_teachers` on one H100 as portable steps, one run: 8 to 30
-seconds an arm; `consistency`, cut to 240 steps, on two cores; docs/distillation.md has the results.
-The others: unmeasured.
+seconds an arm; `consistency`, cut to 240 steps, and five arms of `few_losses`, three seeds, on two
+cores; docs/distillation.md has the results. The others: unmeasured.
 """
 
 import ml_collections
