@@ -29,9 +29,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As tools/train.py does.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tfsnap.training.config import TrainingConfig
-from tools.program import run_main
+from tools.program import ROOT, run_main
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A UNet's config: a file in configs/.")
 _VARIANTS = flags.DEFINE_multi_string(
     "variant",

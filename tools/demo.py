@@ -17,8 +17,8 @@ from absl import flags
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from tools.program import run_main
-from tools.stages import ROOT, Stage, clock, run
+from tools.program import ROOT, run_main
+from tools.stages import Stage, clock, run
 
 _OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder for everything the demo makes.")
 

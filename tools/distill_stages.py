@@ -10,7 +10,8 @@ from tfsnap.training.pipeline import DATA, STUDENT, TEACHER, PipelineConfig, Pip
 from tfsnap.training.pipeline_report import Scored, read_object, report
 from tfsnap.training.portable_weights import UNTRAINED, save_untrained
 from tfsnap.training.trainer import WEIGHTS
-from tools.stages import ROOT, Stage
+from tools.program import ROOT
+from tools.stages import Stage
 
 _SECONDS = {"train": 300.0, "evaluate": 40.0, "compile": 60.0}  # Guesses, to tell the time left.
 _TIMES = "seconds.json"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from absl import flags
 
 from tfsnap.diffusion.samplers import SAMPLERS
+from tfsnap.metrics.sweep import shared_name
 
 _NAME = re.compile(r"[\w-]+(@\w+)?")
 
@@ -66,7 +67,7 @@ def networks(flag: flags.FlagHolder) -> dict[str, NetworkFlag]:
             ) from error
         found[name] = NetworkFlag(path, **settings)
     for name in found:
-        shared = name.partition("@")[0]
+        shared = shared_name(name)
         if shared in found and shared != name:
             raise ValueError(
                 f"--{flag.name} has {shared} and {name}: give all trainings of {shared} a number"

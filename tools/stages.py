@@ -1,6 +1,5 @@
 """Programs that run the project's other programs one after another, as a user would type them."""
 
-import pathlib
 import signal
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from tools.program import ROOT
 
 
 class Stage:

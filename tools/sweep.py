@@ -37,7 +37,7 @@ from tfsnap.metrics.judge import Captions, Judge
 from tfsnap.metrics.prompts import COCO_SIDE, Prompt, coco_30k
 from tfsnap.metrics.quality import RESAMPLES
 from tfsnap.metrics.reference import Reference, load_reference
-from tfsnap.metrics.sweep import Point, Result, Sweep
+from tfsnap.metrics.sweep import Point, Result, Sweep, shared_name
 from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.jobs.runs import is_run, load_unet_job
 from tfsnap.weights.archive import load_trained
@@ -139,9 +139,9 @@ def _compared(sweep: Sweep, results: list[Result]) -> list[Result]:
     of as many, or the first. What has its difference keeps it: a sweep asks after every network.
     """
     baseline = _BASELINE.value
-    bases = [
-        other.point for other in results if baseline in (other.point.network, other.point.name)
-    ]
+    if baseline is None:
+        return results
+    bases = [result.point for result in results if result.point.is_of(baseline)]
 
     def compared(result: Result) -> Result:
         point = result.point
@@ -165,8 +165,7 @@ def _pictures(draw: Draw, prompts: Sequence[Prompt]) -> np.ndarray:
 
 def _sweep() -> None:
     found, folder = networks(_NETWORKS), pathlib.Path(_OUTPUT.value)
-    bases = {part for name in found for part in (name, name.partition("@")[0])}
-    if _BASELINE.value is not None and _BASELINE.value not in bases:
+    if _BASELINE.value is not None and _BASELINE.value not in {*found, *map(shared_name, found)}:
         raise ValueError(f"--baseline={_BASELINE.value} is none of --networks: {', '.join(found)}")
     grid = {"guidance": numbers(_GUIDANCE, float, 0), "steps": numbers(_STEPS, int, 1)}
     others = {name: load_reference(path) for name, path in named_paths(_FLOORS).items()}
@@ -189,7 +188,7 @@ def _sweep() -> None:
 def _tell_alone(results: Sequence[Result]) -> None:
     """Says what there was nothing to compare with."""
     for p in (result.point for result in results if not result.difference):
-        if _BASELINE.value not in (p.network, p.name):
+        if not p.is_of(_BASELINE.value):
             print(
                 f"{p.network}, {p.steps} steps, guidance {p.guidance:g} was not compared: "
                 f"{_BASELINE.value} has no pictures with its guidance, or no training of its number"

@@ -29,6 +29,7 @@ from typing import Any
 import ml_collections
 
 from configs.emoji import unet
+from configs.emoji.short import short
 from configs.values import variant_dict
 from tfsnap.training.config import OptimizerConfig
 from tfsnap.training.jobs import UNetJob
@@ -105,15 +106,8 @@ def _variants(
 
 def _few(job: UNetJob) -> UNetJob:
     """As long as two cores take minutes for, so that several seeds can be trained."""
-    optimizer = job.training.optimizer.replace(warmup_steps=20, ema_decay=0.98)
-    training = job.training.replace(
-        steps=200,
-        batch_size=64,
-        log_every=25,
-        checkpoint_every=50,
-        preview_every=0,
-        optimizer=optimizer,
-    )
+    init = job.training.init
+    training = short(job.training, init=init, steps=200, checkpoint_every=50, ema_decay=0.98)
     return job.replace(training=training, latents="runs/emoji/latents")
 
 

@@ -25,35 +25,20 @@ of `baked8` in int8, finds 76.4 and 90.2 % of the captions of README's table; `b
 import ml_collections
 
 from configs.emoji import clip, distill, unet
+from configs.emoji.short import short
 from configs.values import variant_dict
-from tfsnap.training.config import TrainingConfig
 from tfsnap.training.jobs import UNetJob
 
 BEFORE = "runs/emoji-1.0.0"
 
 
-def _short(
-    training: TrainingConfig, run: str, *, steps: int, batch_size: int = 64
-) -> TrainingConfig:
-    """A short training on from the weights of a run, at most at 3e-4."""
-    optimizer = training.optimizer.replace(
-        learning_rate=3e-4, warmup_steps=steps // 10, ema_decay=0.99
-    )
-    return training.replace(
-        init=f"{BEFORE}/{run}/weights.safetensors",
-        steps=steps,
-        batch_size=batch_size,
-        log_every=50,
-        checkpoint_every=100,
-        preview_every=0,
-        optimizer=optimizer,
-    )
+def _before(run: str) -> str:
+    return f"{BEFORE}/{run}/weights.safetensors"
 
 
 def _unet(job: UNetJob, run: str, steps: int) -> UNetJob:
-    return job.replace(
-        training=_short(job.training, run, steps=steps), latents="runs/emoji/latents"
-    )
+    training = short(job.training, init=_before(run), steps=steps)
+    return job.replace(training=training, latents="runs/emoji/latents")
 
 
 def _distilled(stage: str, steps: int) -> UNetJob:
@@ -64,7 +49,7 @@ def _fewer(baked4: UNetJob, *, steps: int) -> UNetJob:
     """As `configs/emoji/pipeline.py` goes on from `baked4`."""
     before = f"runs/emoji/distill/baked{2 * steps}/weights.safetensors"
     halved = baked4.distill.replace(teacher=before, steps=steps, teacher_steps=2 * steps)
-    init = f"{BEFORE}/distill/baked{steps}/weights.safetensors"
+    init = _before(f"distill/baked{steps}")
     return baked4.replace(distill=halved, training=baked4.training.replace(init=init))
 
 
@@ -84,7 +69,9 @@ _BAKED8_FIRST = _distilled("baked8", 400)
 _BAKED4 = _distilled("baked4", 150)
 
 VARIANTS = {
-    "clip": _CLIP.replace(training=_short(_CLIP.training, "clip", steps=400, batch_size=256)),
+    "clip": _CLIP.replace(
+        training=short(_CLIP.training, init=_before("clip"), steps=400, batch_size=256)
+    ),
     "unet": _unet(unet.VARIANTS["full"], "unet", 1_200),
     "finetuned": _unet(unet.VARIANTS["finetuned"], "finetuned", 500),
     "teacher16": _distilled("teacher16", 200),

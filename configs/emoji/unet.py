@@ -41,6 +41,7 @@ on one H100 as a portable step, 34 s at 88 steps/s; what it is worth is in docs/
 
 import ml_collections
 
+from configs.emoji.short import short
 from configs.emoji.subset import demo_data
 from configs.values import variant_dict
 from tfsnap.config import StageConfig, UNetConfig
@@ -107,14 +108,12 @@ VARIANTS = {
         ),
     ),
     "cut": FULL.replace(
-        training=FULL.training.replace(
+        training=short(
+            FULL.training,
             init="runs/emoji/cut.safetensors",
             steps=1_200,
-            batch_size=64,
-            log_every=50,
-            checkpoint_every=100,
-            preview_every=0,
-            optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=100, ema_decay=0.99),
+            learning_rate=5e-4,
+            warmup_steps=100,
         ),
         latents="runs/emoji/latents",
     ),

@@ -9,13 +9,7 @@ import scipy.stats
 
 from tfsnap.metrics.distances import clip_distance, kernel_distance
 from tfsnap.metrics.features import FeatureSpace
-from tfsnap.metrics.quality import (
-    agree,
-    differ,
-    distances,
-    draws,
-    floor,
-)
+from tfsnap.metrics.quality import agree, differ, distances, draws, floor
 from tfsnap.metrics.reference import Reference
 from tfsnap.metrics.standard_error import standard_error
 

@@ -80,7 +80,7 @@ def test_no_program_ends_in_a_way_of_its_own():
 
 def test_a_program_that_another_calls_and_that_fails_is_named(tmp_path, capfd):
     with pytest.raises(SystemExit) as end, told():
-        call("tools/stages.py")  # It is none, and does nothing.
+        call("tools/__init__.py")  # It is none, and does nothing.
         call("tools/run_step.py", tmp_path / "step", f"--workdir={tmp_path}")
     assert end.value.code == (
         "paint: tools/run_step.py failed, see above; the same command goes on"

@@ -51,9 +51,9 @@ def _tables(results: Sequence[Result], floors: Mapping[str, Floor]) -> list[str]
 
 def _lines(results: Sequence[Result], trained: Sequence[Trained]) -> list[Result]:
     """What is drawn: of several trainings their mean."""
-    names = {one.mean.point for one in trained}
-    alone = [r for r in results if dataclasses.replace(r.point, network=r.point.name) not in names]
-    return [*alone, *(one.mean for one in trained)]
+    means = [one.mean for one in trained]
+    drawn = {mean.point for mean in means}
+    return [*(result for result in results if result.point.shared not in drawn), *means]
 
 
 def _table(results: Sequence[Result], name: str, floor: Floor | None) -> str:

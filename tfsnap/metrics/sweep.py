@@ -20,6 +20,11 @@ _STATE, _POINTS = "sweep.json", "points"
 _CHUNK = 32  # Pictures that are generated before their features are kept: what a kill may cost.
 
 
+def shared_name(network: str) -> str:
+    """NAME of NAME@0, NAME@1: what the trainings of one network have in common."""
+    return network.partition("@")[0]
+
+
 @dataclasses.dataclass(frozen=True)
 class Point(Config):
     """What pictures are generated with.
@@ -35,14 +40,18 @@ class Point(Config):
     guidance: float
 
     @property
-    def name(self) -> str:
-        """What its trainings have in common."""
-        return self.network.partition("@")[0]
+    def shared(self) -> "Point":
+        """That of all trainings of the network."""
+        return dataclasses.replace(self, network=shared_name(self.network))
 
     @property
     def training(self) -> str:
-        """Which of them it is; empty where the name says nothing of it."""
+        """Which of the trainings it is; empty where the name says nothing of it."""
         return self.network.partition("@")[2]
+
+    def is_of(self, network: str) -> bool:
+        """Whether it is a network's, or one of its trainings'."""
+        return network in (self.network, shared_name(self.network))
 
     @property
     def slug(self) -> str:

@@ -34,8 +34,7 @@ def over_trainings(results: Sequence[Result]) -> list[Trained]:
     groups: dict[Point, list[Result]] = {}
     for result in results:
         if result.point.training:
-            shared = dataclasses.replace(result.point, network=result.point.name)
-            groups.setdefault(shared, []).append(result)
+            groups.setdefault(result.point.shared, []).append(result)
     return [
         Trained(len(group), _mean(point, group))
         for point, group in groups.items()
