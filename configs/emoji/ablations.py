@@ -21,9 +21,9 @@ the arms are the efficient UNet, fine-tuned, and a budget is 400 steps of 128. A
 - `consistency`: one budget with that guidance baked in and one that is told the scale, each drawing
   in 4, 2 and 1 steps.
 
-`few_losses` and `few_teachers` are these groups at 64 px for students of 2 steps, from 4, 8 and 16
-of the teacher's: undistilled, 2 steps lose quality that 8 do not, where guidance is strong. A
-budget is 200 steps of 64, for two cores and several seeds:
+With `few_` before the name the groups are at 64 px for students of 2 steps, from 4, 8 and 16 of
+the teacher's: undistilled, 2 steps lose quality that 8 do not, where guidance is strong. A budget
+is 200 steps of 64, for two cores and several seeds:
 
     tools/distill_pipeline.py --config=configs/emoji/ablations.py:few_losses \
       --workdir=runs/emoji/few-1 --train_flag=--config.training.seed=1
@@ -37,11 +37,10 @@ cores; docs/distillation.md has the results. The others: unmeasured.
 import ml_collections
 
 from configs.emoji import pipeline
-from configs.emoji.distill import SHORT
+from configs.emoji.distill import FEW, SHORT
 from configs.values import variant_dict
 from tfsnap.training.pipeline import STUDENT, TEACHER, PipelineConfig, PipelineStage
 
-_HALF = f"training.steps={SHORT // 2}"
 READS = "model.guidance_width=48"
 ALWAYS = ("distill.cfg_probability=1.0", "distill.gamma=0.0")
 _NEVER = ("distill.cfg_probability=0.0", "distill.gamma=0.0")
@@ -65,17 +64,20 @@ def _groups(
     narrow: float,
     wide: float,
     steps: int = 8,
+    budget: int = SHORT,
 ) -> dict[str, PipelineConfig]:
     """The groups of one size.
 
     Args:
       base: with the teacher and how it is scored.
-      config: what all arms are but for their changes; `steps` from twice as many of the teacher's.
+      config: what all arms are but for their changes: `steps` from twice as many of the teacher's,
+        `budget` training steps.
       init: what they start as, "teacher" or "student".
       scale: the guidance scale that is baked in.
       narrow: end of a range of scales that is narrower than the config's.
       wide: of one that is wider.
-      steps: of its students; `teachers` needs to know.
+      steps: of the students, a power of two.
+      budget: training steps of an arm.
     """
 
     def arm(
@@ -84,6 +86,9 @@ def _groups(
         return PipelineStage(name, config, after or TEACHER, after or init, changes, scored)
 
     baked = ("distill.baked=True", _range(scale, scale), *ALWAYS)
+    half = f"training.steps={budget // 2}"
+    twice = 2 * steps
+    fewer = [steps >> i for i in range(1, steps.bit_length())]  # steps / 2, ..., 1.
     groups = {
         "losses": (
             arm("vanilla", "distill.cfg_probability=0.0"),
@@ -96,24 +101,29 @@ def _groups(
             arm("original1", "distill.gamma=1.0"),
         ),
         "teachers": (
-            arm(f"from{2 * steps}"),
-            arm(f"from{4 * steps}", *_path(4 * steps, steps)),
-            arm(f"from{8 * steps}", *_path(8 * steps, steps)),
-            arm(f"student{2 * steps}", *_path(4 * steps, 2 * steps)),
-            arm(f"from_student{2 * steps}", *_path(2 * steps, steps), after=f"student{2 * steps}"),
+            arm(f"from{twice}"),
+            arm(f"from{2 * twice}", *_path(2 * twice, steps)),
+            arm(f"from{4 * twice}", *_path(4 * twice, steps)),
+            arm(f"student{twice}", *_path(2 * twice, twice)),
+            arm(f"from_student{twice}", *_path(twice, steps), after=f"student{twice}"),
         ),
         "schedules": (
-            arm("direct8", *_path(32, 8)),
-            arm("progressive16", *_path(32, 16), _HALF),
-            arm("progressive8", *_path(16, 8), _HALF, after="progressive16"),
-            arm("conditioned", *_path(1000, 1000), READS, *ALWAYS, _HALF, scored=(50, 8)),
-            arm("conditioned8", *_path(16, 8), READS, *ALWAYS, _HALF, after="conditioned"),
+            arm(f"direct{steps}", *_path(2 * twice, steps)),
+            arm(f"progressive{twice}", *_path(2 * twice, twice), half),
+            arm(f"progressive{steps}", *_path(twice, steps), half, after=f"progressive{twice}"),
+            arm("conditioned", *_path(1000, 1000), READS, *ALWAYS, half, scored=(50, steps)),
+            arm(
+                f"conditioned{steps}",
+                *_path(twice, steps),
+                READS,
+                *ALWAYS,
+                half,
+                after="conditioned",
+            ),
         ),
         "baked": (
-            arm("baked8", *_path(16, 8), *baked),
-            arm("baked4", *_path(8, 4), *_NEVER, after="baked8"),
-            arm("baked2", *_path(4, 2), *_NEVER, after="baked4"),
-            arm("baked1", *_path(2, 1), *_NEVER, after="baked2"),
+            arm(f"baked{steps}", *_path(twice, steps), *baked),
+            *(arm(f"baked{n}", *_path(2 * n, n), *_NEVER, after=f"baked{2 * n}") for n in fewer),
         ),
         "consistency": (
             arm("consistency_baked", *LCM, *baked, scored=(4, 2, 1)),
@@ -123,7 +133,7 @@ def _groups(
     return {name: base.replace(stages=arms) for name, arms in groups.items()}
 
 
-def _full(steps: int) -> dict[str, PipelineConfig]:
+def _full(steps: int, budget: int) -> dict[str, PipelineConfig]:
     """The groups at 64 px."""
     return _groups(
         pipeline.VARIANTS["full"],
@@ -133,10 +143,9 @@ def _full(steps: int) -> dict[str, PipelineConfig]:
         narrow=2.0,
         wide=9.0,
         steps=steps,
+        budget=budget,
     )
 
-
-_FEW = _full(2)
 
 VARIANTS = {
     **_groups(
@@ -147,8 +156,8 @@ VARIANTS = {
         narrow=3.0,
         wide=9.0,
     ),
-    **{f"full_{name}": group for name, group in _full(8).items()},
-    **{f"few_{name}": _FEW[name] for name in ("losses", "teachers")},
+    **{f"full_{name}": group for name, group in _full(8, SHORT).items()},
+    **{f"few_{name}": group for name, group in _full(2, FEW).items()},
 }
 
 

@@ -36,6 +36,7 @@ from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.distill import DistillConfig
 
 SHORT = 400  # Training steps of `student8`.
+FEW = 200  # Of `full_student2`.
 
 
 def _variants(
@@ -107,7 +108,7 @@ def _variants(
 def _few(job: UNetJob) -> UNetJob:
     """As long as two cores take minutes for, so that several seeds can be trained."""
     init = job.training.init
-    training = short(job.training, init=init, steps=200, checkpoint_every=50, ema_decay=0.98)
+    training = short(job.training, init=init, steps=FEW, checkpoint_every=50, ema_decay=0.98)
     return job.replace(training=training, latents="runs/emoji/latents")
 
 
