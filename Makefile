@@ -15,7 +15,7 @@ TEST_FLAGS ?= -n 2 --dist loadfile
 .PHONY: help venv demo test lint format clean
 
 help:
-	@echo "make demo    train every part on real emoji, export, generate (minutes; DEMO_FLAGS=...)"
+	@echo "make demo    draw with the model that ships, then train a small one and export it (minutes; DEMO_FLAGS=...)"
 	@echo "make test    lint, then the tests (TEST_FLAGS=... goes to pytest)"
 	@echo "make lint    style, formatting and import rules"
 	@echo "make format  rewrite the code in the project's style"

@@ -3,6 +3,7 @@
     benchmarks/emoji_grids.py --bundle=tfsnap/presets/emoji-64/emoji-64-int8.tfsnap \
       --output=docs/images
 
+first.png: the captions of the demo, of which training saw the second half.
 unseen.png: captions spread evenly over the splits that training did not see.
 styles.png: one caption in every style and every skin tone.
 """
@@ -18,6 +19,7 @@ from tfsnap.data.examples import spread
 from tfsnap.runtime import TextToImage
 from tfsnap.runtime.grid import grid
 from tfsnap.training.jobs.inputs import DataConfig
+from tools.demo_captions import SEEN, UNSEEN
 from tools.program import told
 
 STYLES = ("noto", "twemoji", "fluent flat", "fluent 3d")
@@ -46,6 +48,7 @@ def main() -> None:
     with told():
         model = TextToImage(args.bundle)
         for name, captions, columns in (
+            ("first", UNSEEN + SEEN, 8),
             ("unseen", unseen(args.count), 8),
             ("styles", styled, len(TONES)),
         ):

@@ -17,33 +17,12 @@ from absl import flags
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tools.demo_captions import SEEN, UNSEEN
 from tools.program import ROOT, run_main
 from tools.stages import Stage, clock, run
 
 _OUTPUT = flags.DEFINE_string("output", "runs/demo", "Folder for everything the demo makes.")
 
-# Captions of the grid. Training saw none of the first eight: not the picture, nor these words
-# together; their parts it saw apart.
-UNSEEN = (
-    "thumbs up, dark skin tone, noto style",
-    "OK hand, light skin tone, fluent flat style",
-    "flexed biceps, medium-dark skin tone, twemoji style",
-    "raised fist, medium-light skin tone, noto style",
-    "purple heart, twemoji style",
-    "red apple, fluent 3d style",
-    "banana, fluent 3d style",
-    "watermelon, twemoji style",
-)
-SEEN = (
-    "thumbs up, light skin tone, twemoji style",
-    "OK hand, dark skin tone, fluent flat style",
-    "green heart, noto style",
-    "panda, fluent flat style",
-    "fox, twemoji style",
-    "soccer ball, noto style",
-    "rocket, fluent flat style",
-    "smiling face with sunglasses, fluent 3d style",
-)
 _SAMPLING = ("--steps=25", "--guidance=3")
 _SHIPPED = "tfsnap/presets/emoji-64/emoji-64-int8.tfsnap"
 

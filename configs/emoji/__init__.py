@@ -1,1 +1,1 @@
-"""Training on emoji: 13,793 captioned pictures in four styles."""
+"""Training on emoji: 13,742 captioned pictures in four styles."""

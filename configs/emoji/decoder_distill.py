@@ -3,19 +3,23 @@
     tools/train.py --config=configs/emoji/decoder_distill.py --workdir=runs/search/decoder
     tools/train.py --config=configs/emoji/decoder_distill.py:tiny --workdir=runs/search/tiny
 
-Variants: `full` is 64 px, on one pool of 8,192 latents of the distilled student, sized for a GPU
-(tools/compile_step.py); it is the decoder of the bundles that ship. One run on one H100, 76 s at 79
-steps/s beside other compiling: 36.4 dB to the teacher in 0.32 of its time (docs/architecture.md).
-`half` has half of the teacher's channels, as in the paper:
-107,191 of 423,127 parameters.
-`tiny`, beyond the paper, consists of separable convolutions in the manner of SnapGen and TAESD:
-32,047. benchmarks/decoders.py compares them with the teacher.
-
-Learns from the decoder of the demo's autoencoder on what `configs/emoji/unet.py:search` generates,
-at 32 px. Export with tools/export.py --autoencoder=runs/search/decoder/weights.safetensors. The
-paper samples with 50 steps and guidance 7.5; this network needs neither. One run of each on two
-cores kept busy by other work: 34.9 and 31.6 dB to the teacher's pictures in 0.565 and 0.053 of its
+Variants: `full` is 64 px, on one pool of 8,192 latents of the distilled student, sized for a GPU;
+it is the decoder of the bundles that ship. One run on one H100 as a portable step, 76 s at 79
+steps/s beside other compiling: 36.8 dB to the teacher, of 150 validation pictures, in 0.32 of its
 time (docs/architecture.md).
+
+    tools/compile_step.py --config=configs/emoji/decoder_distill.py:full --output=decoder
+    tools/run_step.py decoder --workdir=runs/emoji/decoder
+
+`half` has half of the teacher's channels, as in the paper: 107,191 of 423,127 parameters. `tiny`,
+beyond the paper, consists of separable convolutions in the manner of SnapGen and TAESD: 32,047.
+benchmarks/decoders.py compares them with the teacher.
+
+These two learn from the decoder of the demo's autoencoder on what `configs/emoji/unet.py:search`
+generates, at 32 px. Export with tools/export.py
+--autoencoder=runs/search/decoder/weights.safetensors. The paper samples with 50 steps and guidance
+7.5; this network needs neither. One run of each on two cores kept busy by other work: 34.9 and 31.6
+dB to the teacher's pictures in 0.565 and 0.053 of its time (docs/architecture.md).
 """
 
 import ml_collections

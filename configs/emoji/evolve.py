@@ -2,7 +2,7 @@
 
     tools/train.py --config=configs/emoji/unet.py:search --workdir=runs/search/teacher
     tools/latency_table.py --unet=runs/search/teacher/config.json --latent=8x8 --tokens=24 \
-      --output=runs/search/table.json
+      --threads=1 --warmup=20 --runs=200 --output=runs/search/table.json
     tools/evolve.py --config=configs/emoji/evolve.py --workdir=runs/search/evolved
 
 Variants: `search` is 32 px, from `configs/emoji/unet.py:search`; `full` is 64 px, from the teacher

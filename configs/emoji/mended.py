@@ -9,9 +9,16 @@
 and so on: efficient16, efficient8, baked8_first, baked8, baked4, baked2, baked1, all with --unet.
 Each variant goes on from what the variant of its name of `clip.py`, `unet.py` and `distill.py`
 reached on version 1.0.0, below runs/emoji-1.0.0, by a short training, sized for two cores, on the
-data as it is now. The splits let it: what training does not see now it did not see then. CLIP's
-result and the teacher's are put in tfsnap/presets, where the trainings after them look for them, in
-float16. `baked8` goes on from `baked8_first`, with the teacher itself as its teacher and not the
+data as it is now. The splits let it: what training does not see now it did not see then. (Version
+1.0.0 is what the parent of commit 272d7a6 builds. The weights of then are not kept: those that ship
+cannot be made again to the bit, and from nothing on the data as it is now the way is that of
+`clip.py`, `unet.py` and `distill.py`.) CLIP's result and the teacher's are put in tfsnap/presets,
+where the trainings after them look for them, in float16:
+
+    tools/convert_weights.py --input=runs/emoji/clip/weights.safetensors --component=clip \
+      --dtype=float16 --output=half
+
+`baked8` goes on from `baked8_first`, with the teacher itself as its teacher and not the
 student of 8 steps of two evaluations, which has lost some.
 
 One run on two cores of an AMD EPYC, three and a half hours beside other work. By `clip` 70.4 % of
