@@ -30,9 +30,8 @@ from tfsnap.metrics.retrieval import Retrieval, find_captions
 from tfsnap.models.clip import Clip
 from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.inputs import DataConfig
-from tfsnap.training.jobs.runs import load_finished, load_job
+from tfsnap.training.jobs.runs import load_finished, load_job, require_finished
 from tfsnap.training.pictures import to_float
-from tfsnap.training.trainer import WEIGHTS
 from tfsnap.weights.archive import load_trained
 from tools.generators import finite_uint8, of_bundle, of_model
 from tools.program import run_main
@@ -117,7 +116,7 @@ def _evaluate() -> tuple[dict[str, Any], Reconstruction | Retrieval]:
         about = {"what": _BUNDLE.value or "Keras float32", "split": _SPLIT.value}
         how, found = _generated(data)
         return {**about, **how}, found
-    weights = _WEIGHTS.value or str(pathlib.Path(_WORKDIR.value) / WEIGHTS)
+    weights = _WEIGHTS.value or str(require_finished(_WORKDIR.value, job))
     return {"what": weights, "split": _SPLIT.value}, _real(weights, data)
 
 

@@ -14,6 +14,7 @@ from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.jobs import AutoencoderJob, UNetJob
 from tfsnap.training.jobs.distill import DistillConfig
 from tfsnap.training.jobs.runs import (
+    is_finished,
     load_finished,
     load_job,
     load_unet_job,
@@ -46,6 +47,31 @@ def test_a_workdir_keeps_its_config(tmp_path):
 def test_a_run_that_is_not_finished_is_told_as_such(tmp_path):
     begin(tmp_path, UNetJob())
     with pytest.raises(WeightFileError, match="is not finished, it has no weights.safetensors"):
+        load_finished(tmp_path)
+
+
+def test_a_run_that_became_longer_is_not_finished(networks, tmp_path):
+    job = job_of(networks)
+    job = job.replace(training=job.training.replace(steps=1))
+    begin(tmp_path, job)
+    unet = build_unet(job.model)
+    save_weights(tmp_path / WEIGHTS, unet.variables, metadata=job.describe(unet))
+    assert is_finished(tmp_path)
+    load_finished(tmp_path)
+    save_config(tmp_path, job.replace(training=job.training.replace(steps=9)))
+    assert not is_finished(tmp_path)
+    with pytest.raises(WeightFileError, match="says 9 steps and its newest checkpoint is of step 1"):
+        load_finished(tmp_path)
+
+
+def test_weights_that_predict_something_else_than_the_config_are_refused(networks, tmp_path):
+    job = job_of(networks, prediction="v")
+    unet = build_unet(job.model)
+    save_weights(tmp_path / WEIGHTS, unet.variables, metadata=job.describe(unet))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"part": "unet", **job.replace(prediction="epsilon").to_dict()})
+    )
+    with pytest.raises(WeightFileError, match='prediction was "v", is "epsilon"'):
         load_finished(tmp_path)
 
 

@@ -149,6 +149,15 @@ def test_some_checkpoints_stay_for_good(tmp_path):
     assert checkpoints.steps() == [4, 8, 9]
 
 
+def test_what_a_killed_process_left_unfinished_is_removed(tmp_path):
+    unfinished = [".tmp7zZeYP", ".step-00000004.safetensors.ab12"]
+    for name in (*unfinished, "notes.txt"):
+        (tmp_path / name).write_bytes(bytes(10))
+    Checkpoints(tmp_path, {"a": tf.Variable(0.0)}, keep=1).save(5)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["notes.txt", "step-00000005.safetensors"]
+
+
 def test_an_asynchronous_checkpoint_holds_the_values_of_its_step(tmp_path):
     state = {"a": tf.Variable(np.zeros(1_000_000, np.float32))}
     checkpoints = Checkpoints(tmp_path, state, keep=9, asynchronous=True)

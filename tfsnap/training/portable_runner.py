@@ -226,7 +226,7 @@ class PortableRun:
         seconds: float = math.inf,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Trains and writes a checkpoint at the end, whatever the end was.
+        """Trains and writes a checkpoint at the end, unless the loss diverged.
 
         Args:
           steps: stop after this many steps; by default at the end of the run.

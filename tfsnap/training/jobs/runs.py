@@ -83,8 +83,44 @@ def is_run(folder: pathlib.Path) -> bool:
 
 
 def is_finished(folder: pathlib.Path) -> bool:
-    """Whether a folder is the workdir of a run that wrote its weights."""
-    return is_run(folder) and (folder / WEIGHTS).is_file()
+    """Whether a folder is the workdir of a run that wrote its weights, and was not made longer.
+
+    Raises:
+      WeightFileError: its config cannot be read.
+    """
+    if not (is_run(folder) and (folder / WEIGHTS).is_file()):
+        return False
+    return _unfinished_step(folder, load_job(folder)) is None
+
+
+def _unfinished_step(folder: pathlib.Path, job: AnyJob) -> int | None:
+    """How far a run came that has steps to do; None if it has none, or kept no checkpoint.
+
+    A finished run whose `training.steps` was raised has the weights of the shorter one.
+    """
+    steps = CheckpointFolder(folder / CHECKPOINTS, keep=1).steps()
+    return steps[-1] if steps and steps[-1] < job.training.steps else None
+
+
+def require_finished(workdir: str | os.PathLike, job: AnyJob) -> pathlib.Path:
+    """The weight file of a run that trains `job`, once it has done all of its steps.
+
+    Raises:
+      WeightFileError: the run is not finished.
+    """
+    weights = pathlib.Path(workdir) / WEIGHTS
+    if not weights.is_file():
+        raise WeightFileError(
+            f"{workdir} is not finished, it has no {WEIGHTS}: run the same tools/train.py again"
+        )
+    done = _unfinished_step(weights.parent, job)
+    if done is not None:
+        raise WeightFileError(
+            f"{workdir} is not finished: its config says {job.training.steps} steps and its newest "
+            f"checkpoint is of step {done}. Run the same tools/train.py again; its {WEIGHTS} are "
+            "those of a shorter run"
+        )
+    return weights
 
 
 def load_job(workdir: str | os.PathLike) -> AnyJob:
@@ -122,17 +158,25 @@ def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
     Raises:
       WeightFileError: the run is not finished, or a weight file is missing or damaged.
     """
-    job, weights = load_unet_job(workdir), pathlib.Path(workdir) / WEIGHTS
-    if not weights.is_file():
-        raise WeightFileError(
-            f"{workdir} is not finished, it has no {WEIGHTS}: run the same tools/train.py again"
-        )
+    job = load_unet_job(workdir)
+    weights = require_finished(workdir, job)
     if job.lora.rank:
         base, (tensors, about) = job.lora_base(), load_tensors(weights)
         made_for = Distilled.of(about) or Distilled.of(base.about)
         return job.assemble(merge(base.model, tensors, job.lora), made_for)
     found = load_trained(weights, "unet")
+    _require_like_config(weights, job, found.about)
     return job.assemble(found.model, Distilled.of(found.about))
+
+
+def _require_like_config(weights: pathlib.Path, job: UNetJob, about: dict[str, Any]) -> None:
+    """A portable run is not tied to the config that it is finished with: its weights are."""
+    mine = {"prediction": job.prediction, "schedule": job.schedule.to_dict()}
+    changed = differences({field: about.get(field, mine[field]) for field in mine}, mine)
+    if changed:
+        raise WeightFileError(
+            f"{weights} was trained with another config than its folder has: {'; '.join(changed)}"
+        )
 
 
 def _to_dict(job: AnyJob) -> dict[str, Any]:
