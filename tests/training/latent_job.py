@@ -22,7 +22,7 @@ def job_of(networks, **changes):
         autoencoder=str(networks / "autoencoder"),
         clip=str(networks / "clip"),
         model=UNET,
-        data=DataConfig(resolution=SIDE, caption_variants=VARIANTS, resample=0.7, augment=AUGMENT),
+        data=DataConfig(resolution=SIDE, caption_variants=VARIANTS, resample=0.7),
         training=TRAINING,
         prediction="v",
         dropout=0.3,

@@ -11,6 +11,8 @@ import tensorflow as tf
 from tests.training.tiny_job import TRAINING, Dense, DenseJob, FitNoise, shared_strategy
 from tfsnap.training.checkpoint import Checkpoints
 from tfsnap.training.health import Health
+from tfsnap.training.progress import Progress
+from tfsnap.training.stopping import HUNG_EXIT_CODE, Watchdog
 from tfsnap.training.trainer import Trainer, TrainingError
 from tfsnap.weights.store import load_tensors
 
@@ -132,3 +134,60 @@ def test_a_scaled_loss_whose_gradient_overflows_is_scaled_down_where_updates_are
     scale.assign(1.0)
     assert run.train_step(run.job.batch(2), 2)["skipped"] == 0.0
     assert np.abs(run.model.layer.kernel - kernel).max() > 0
+
+
+def test_several_steps_of_a_call_are_named_together(tmp_path, capsys):
+    job = DenseJob(
+        spoiled_step=SPOILED, training=TRAINING.replace(steps_per_call=3, jit_compile=False)
+    )
+    with pytest.raises(TrainingError, match="the loss of steps 4 to 6, their mean, is nan;"):
+        Trainer(job, workdir=tmp_path / "a", strategy=shared_strategy("one")).fit()
+    strategy = shared_strategy("one")
+    Trainer(job, workdir=tmp_path / "b", strategy=strategy, on_nan="skip").fit()
+    assert "1 of steps 4 to 6 skipped: not finite" in capsys.readouterr().out
+
+
+def reports(workdir, monkeypatch, job, **options):
+    """What a run tells, by step."""
+    told = {}
+    monkeypatch.setattr(
+        Progress, "report", lambda self, step, figures: told.update({step: figures})
+    )
+    Trainer(job, workdir=workdir, strategy=shared_strategy("one"), **options).fit()
+    return told
+
+
+def test_the_loss_that_is_told_is_that_of_all_steps(tmp_path, monkeypatch):
+    each, third = (
+        reports(tmp_path / str(n), monkeypatch, DenseJob(training=TRAINING.replace(log_every=n)))
+        for n in (1, 3)
+    )
+    for last in (3, 6):
+        losses = [each[step]["loss"] for step in range(last - 2, last + 1)]
+        assert np.ptp(losses) > 1e-3
+        assert third[last]["loss"] == pytest.approx(np.mean(losses))
+
+
+def test_the_learning_rate_that_is_told_is_the_one_that_was_used(tmp_path, monkeypatch):
+    straight = reports(
+        tmp_path / "a", monkeypatch, DenseJob(training=TRAINING.replace(log_every=1))
+    )
+    job = DenseJob(spoiled_step=SPOILED, training=TRAINING.replace(log_every=1))
+    skipped = reports(tmp_path / "b", monkeypatch, job, on_nan="skip")
+    rates = [straight[step]["learning_rate"] for step in (1, 2, 3, 4, 4, 5)]
+    assert [skipped[step]["learning_rate"] for step in range(1, 7)] == rates
+    assert rates[4] != straight[5]["learning_rate"]
+    assert math.isfinite(skipped[4]["loss"]) and skipped[5]["skipped"] == 1.0
+
+
+def test_what_is_no_step_may_take_longer_than_one(monkeypatch):
+    ended = []
+    monkeypatch.setattr("os._exit", ended.append)
+    monkeypatch.setattr("faulthandler.dump_traceback", lambda **options: None)
+    watchdog = Watchdog(0.2, "worker")
+    with watchdog.patient():
+        time.sleep(0.6)
+    assert not ended
+    time.sleep(0.6)
+    watchdog.close()
+    assert set(ended) == {HUNG_EXIT_CODE}

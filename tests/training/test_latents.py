@@ -18,13 +18,15 @@ from tests.training.latent_job import (
     losses,
 )
 from tests.training.tiny_job import TRAINING, UNET, shared_strategy
-from tfsnap.data.augment import AugmentConfig, Augmenter
+from tfsnap.data.augment import Augmenter
 from tfsnap.data.shards import ShardedTables, ShardError, ShardWriter
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_text_encoder
 from tfsnap.training.jobs import encoding, unet
+from tfsnap.training.jobs.distill import DistillConfig
 from tfsnap.training.jobs.encoding import encode_latents
 from tfsnap.training.jobs.inputs import DataConfig
+from tfsnap.training.lora import LoraConfig
 from tfsnap.training.portable import compile_step
 from tfsnap.training.portable_format import load_tables
 from tfsnap.training.trainer import Trainer
@@ -109,9 +111,35 @@ def test_tokens_depend_on_the_vocabulary_and_not_on_clips_weights(networks, tmp_
         source(vocab_size=48)
 
 
+def augmented(networks, **changes):
+    job = job_of(networks, **changes)
+    return job.replace(data=job.data.replace(augment=AUGMENT))
+
+
+def test_augmentation_without_augmented_latents_is_refused(networks, cache):
+    for changes in ({}, {"latents": str(cache)}):
+        with pytest.raises(ValueError, match=r"data\.augment changes nothing.*--augmentations"):
+            augmented(networks, **changes).source()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"distill": DistillConfig(baked=True, cfg_probability=1, gamma=0, guidance=(2, 2))},
+            r"distill\.teacher is '', so nothing is distilled, but .*baked was false, is true",
+        ),
+        ({"lora": LoraConfig(alpha=4.0)}, r"lora\.rank is 0, so .* lora\.alpha was 1\.0, is 4\.0"),
+    ],
+)
+def test_settings_that_nothing_reads_are_refused(networks, changes, message):
+    with pytest.raises(ValueError, match=message):
+        job_of(networks, **changes).build()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_augmentations_follow_the_picture_itself(networks, cache, pictures, tmp_path, dtype):
-    job = job_of(networks)
+    job = augmented(networks)
     encoded = encode_latents(job, tmp_path / "cache", augmentations=3, dtype=dtype)
     moments = encoded.moments.load()
     assert moments.dtype == dtype and moments.shape == (PICTURES, 3, 4, 4, 8)
@@ -130,7 +158,7 @@ def test_augmentations_follow_the_picture_itself(networks, cache, pictures, tmp_
         moments[7, 2].astype(float), expected, atol=tolerance, rtol=tolerance
     )
     # Training draws all of them.
-    drawn = job_of(networks, latents=str(tmp_path / "cache")).batches(0).take(30)
+    drawn = augmented(networks, latents=str(tmp_path / "cache")).batches(0).take(30)
     found = {m.tobytes() for batch in drawn for m in batch["moments"].numpy()}
     assert len(found) > 2 * PICTURES
 
@@ -206,7 +234,7 @@ def test_another_config_or_other_weights_are_named(networks, cache, tmp_path):
     with pytest.raises(ShardError, match="nothing: no such cache of latents; make it with"):
         cached.replace(latents=str(tmp_path / "nothing")).source()
     # How often pictures are drawn is not the cache's business.
-    cached.replace(data=data.replace(resample=0.0, augment=AugmentConfig())).source()
+    cached.replace(data=data.replace(resample=0.0)).source()
 
 
 def test_a_cache_of_another_version_of_the_data_is_named(networks, cache, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.full_disk import full_disk
-from tfsnap.training.progress import Progress
+from tfsnap.training.progress import Progress, mean_figures
 
 
 def progress(folder):
@@ -17,6 +17,12 @@ def progress(folder):
 class Terminal(io.StringIO):
     def isatty(self):
         return True
+
+
+def test_figures_are_means_without_the_updates_that_were_skipped():
+    steps = [{"loss": 1.0, "skipped": 0.0}, {"loss": float("nan"), "skipped": 1.0}]
+    assert mean_figures([*steps, {"loss": 4.0, "skipped": 0.0}]) == {"loss": 2.5, "skipped": 1 / 3}
+    assert mean_figures([{"loss": 1.0}, {"loss": 2.0}]) == {"loss": 1.5}
 
 
 def test_plain_lines_where_there_is_no_terminal(tmp_path, capsys):

@@ -60,7 +60,7 @@ def test_a_run_that_became_longer_is_not_finished(networks, tmp_path):
     load_finished(tmp_path)
     save_config(tmp_path, job.replace(training=job.training.replace(steps=9)))
     assert not is_finished(tmp_path)
-    with pytest.raises(WeightFileError, match="says 9 steps and its newest checkpoint is of step 1"):
+    with pytest.raises(WeightFileError, match="says 9 steps and its newest .* of step 1"):
         load_finished(tmp_path)
 
 

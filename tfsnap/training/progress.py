@@ -5,11 +5,24 @@ import pathlib
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tqdm
+
+
+def mean_figures(figures: Sequence[Mapping[str, tf.Tensor]]) -> dict[str, float]:
+    """Means of the figures of some steps, at least one, by name.
+
+    Steps whose update was skipped count for "skipped" alone, unless all were.
+    """
+    values = [{name: float(value) for name, value in step.items()} for step in figures]
+    kept = [step for step in values if not step.get("skipped")] or values
+    means = {name: float(np.mean([step[name] for step in kept])) for name in values[0]}
+    if "skipped" in means:
+        means["skipped"] = float(np.mean([step["skipped"] for step in values]))
+    return means
 
 
 class Progress:

@@ -13,6 +13,7 @@ from typing import Any
 
 HUNG_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits(3): start it again.
 
+_PATIENCE = 10  # Times as long as a step may take what is none: to write, and to draw.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -81,6 +82,7 @@ class Watchdog:
         self._who = who
         self._fed = time.monotonic()
         self._step = 0
+        self._factor = 1
         self._done = threading.Event()
         if seconds:
             threading.Thread(target=self._watch, daemon=True).start()
@@ -89,6 +91,16 @@ class Watchdog:
         """Tells that `step` steps are done."""
         self._fed, self._step = time.monotonic(), step
 
+    @contextlib.contextmanager
+    def patient(self) -> Iterator[None]:
+        """Inside, what is no step may take ten times as long as one."""
+        self._factor = _PATIENCE
+        try:
+            yield
+        finally:
+            self.feed(self._step)
+            self._factor = 1
+
     def close(self) -> None:
         """Stops watching."""
         self._done.set()
@@ -96,7 +108,7 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._done.wait(min(1.0, self._seconds / 4)):
             waited = time.monotonic() - self._fed
-            if waited > self._seconds:
+            if waited > self._seconds * self._factor:
                 print(
                     f"{self._who}: step {self._step + 1} has not finished in {waited:.0f} s "
                     "(--hang_timeout): another worker hangs or is gone, or the step is too long. "

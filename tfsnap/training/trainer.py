@@ -26,7 +26,7 @@ from tfsnap.training.optimizer import (
     optimizer_state,
 )
 from tfsnap.training.precision import computing_in
-from tfsnap.training.progress import Progress
+from tfsnap.training.progress import Progress, mean_figures
 from tfsnap.training.rematerialize import rematerialize
 from tfsnap.training.step import Figures, TrainStep
 from tfsnap.training.stopping import StopRequest, Watchdog
@@ -336,6 +336,7 @@ class Trainer:
         """Trains from step `done` on; returns the step it came to."""
         c = self.config
         health, recent, rollbacks = Health(c.max_loss_growth), [], 0
+        unreported: list[Figures] = []
         watchdog = Watchdog(self.hang_timeout, str(self.place))
         try:
             while done < c.steps:
@@ -347,17 +348,22 @@ class Trainer:
                 if not (stopping or self._is_time(done)):
                     continue
                 complaint = self._complaint(health, recent)
+                unreported += [figures for _, figures in recent]
                 recent = []
                 if complaint:
                     rollbacks += 1
                     self._handle(complaint, rollbacks)
-                    health = Health(c.max_loss_growth)
+                    health, unreported = Health(c.max_loss_growth), []
                     if done < c.steps and not stopping:
                         continue
                     self._save(done)
                     break
-                if self._after_step(done, figures, progress, stopping):
-                    rollbacks = 0
+                if done % c.log_every == 0 or done == c.steps:
+                    self._report(done, unreported, progress)
+                    unreported = []
+                with watchdog.patient():  # To write and to draw may take longer than a step.
+                    if self._after_step(done, progress, stopping):
+                        rollbacks = 0
                 if stopping:
                     break
             self._write(self.checkpoints.wait)
@@ -407,16 +413,21 @@ class Trainer:
     def _complaint(self, health: Health, recent: list[tuple[int, Figures]]) -> str | None:
         """The first thing that is wrong with losses and gradients since the last look."""
         for step, figures in recent:
+            count = self._steps_of_call(step)
+            which = f"step {step + 1}" if count == 1 else f"steps {step + 1} to {step + count}"
             if self.on_nan == "skip" and float(figures["skipped"]):
-                print(f"{self.job.label}: step {step + 1} skipped: not finite", flush=True)
+                skipped = "" if count == 1 else f"{round(count * float(figures['skipped']))} of "
+                print(f"{self.job.label}: {skipped}{which} skipped: not finite", flush=True)
                 continue
             what, problem = "loss", health.complaint(float(figures["loss"]))
             dropped = self.config.precision == "float16"  # By the optimizer that scales the loss.
             if not (problem or dropped or math.isfinite(float(figures["gradient_norm"]))):
                 what, problem = "gradient", "is not finite"
+            if problem and count > 1:
+                return f"the {what} of {which}, their mean, {problem}"
             if problem:
                 captions = "; ".join(self.job.captions(step)[:_SHOWN]) or "unknown"
-                return f"the {what} of step {step + 1} {problem}. Its batch: {captions}"
+                return f"the {what} of {which} {problem}. Its batch: {captions}"
         return None
 
     def _handle(self, complaint: str, rollbacks: int) -> None:
@@ -442,18 +453,22 @@ class Trainer:
             f"{last}"
         )
 
-    def _after_step(self, done: int, figures: Figures, progress: Progress, stopping: bool) -> bool:
-        """Reports, saves and draws what is due; returns whether there is a new checkpoint."""
+    def _report(self, done: int, unreported: list[Figures], progress: Progress) -> None:
+        """Means since the last report, and the newest update's rate, which skipping holds back."""
+        rate = WarmupCosine(self.config.optimizer, self.config.steps)
+        newest = float(rate(max(int(self.optimizer.iterations) - 1, 0)))
+        progress.report(done, {**mean_figures(unreported), "learning_rate": newest})
+
+    def _after_step(self, done: int, progress: Progress, stopping: bool) -> bool:
+        """Saves and draws what is due; returns whether there is a new checkpoint."""
         c, last = self.config, done == self.config.steps
-        if done % c.log_every == 0 or last:
-            values = {name: float(value) for name, value in figures.items()}
-            rate = WarmupCosine(c.optimizer, c.steps)(done - 1)
-            progress.report(done, {**values, "learning_rate": float(rate)})
         saving = stopping or last or done % c.checkpoint_every == 0
         if saving:
             self._save(done)
-        if c.preview_every and done % c.preview_every == 0 and not last and self.place.chief:
-            self._draw(done, progress)
+        if c.preview_every and done % c.preview_every == 0 and not last:
+            if self.place.chief:
+                self._draw(done, progress)
+            self._agreed(False)  # Here the other workers wait, and not in their next step.
         return saving
 
     def _save(self, done: int) -> None:

@@ -21,6 +21,7 @@ from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.jobs.latents import facts
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.pictures import mosaic
+from tfsnap.training.precision import computing_in
 from tfsnap.training.sampling import guided, sample_latents
 from tfsnap.weights.archive import Trained, describe, load_trained
 from tfsnap.weights.slim_decoder import slim_decoder
@@ -152,7 +153,8 @@ class DecoderJob(Config):
     @functools.cached_property
     def teacher(self) -> Trained:
         """The autoencoder that is learnt from, frozen."""
-        found = load_trained(self.autoencoder, "autoencoder")
+        with computing_in("float32"):  # It makes what is learnt, whatever the student computes in.
+            found = load_trained(self.autoencoder, "autoencoder")
         found.model.trainable = False
         return found
 

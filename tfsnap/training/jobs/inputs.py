@@ -20,6 +20,8 @@ from tfsnap.data.prepared.load import PreparedSet, is_prepared
 from tfsnap.data.shuffle import sampling_index
 from tfsnap.tokenizer import Tokenizer
 
+_QUOTED = 60  # Characters of a long caption.
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Config):
@@ -103,7 +105,24 @@ def empty_prompt(text: ClipTextConfig, pad_token: int = 0) -> np.ndarray:
 
 def _with_tokens(examples: Examples, tokenizer: Tokenizer) -> Captioned:
     tokens = tokenize_captions(examples, tokenizer)
+    _tell_cut(examples, tokens, tokenizer)
     return Captioned(examples, tokens, tokenizer([""])[0], tokenizer)
+
+
+def _tell_cut(examples: Examples, tokens: np.ndarray, tokenizer: Tokenizer) -> None:
+    """Says how many captions are longer than a row, tokens [N, V, T]: what is cut is not learnt."""
+    length = tokenizer.context_length
+    ends = np.argmax(tokens == tokenizer.end_token, axis=-1)  # [N, V]
+    full = [examples.captions[row][variant] for row, variant in np.argwhere(ends == length - 1)]
+    lost = {text: end for text in dict.fromkeys(full) if (end := tokenizer.truncated(text))}
+    if lost:
+        text, end = next(iter(lost.items()))
+        print(
+            f"{sum(text in lost for text in full)} of {ends.size} captions are longer than the "
+            f"{length} tokens that the text encoder reads and lose their ends, such as {end!r} of "
+            f"{text[:_QUOTED]!r}",
+            flush=True,
+        )
 
 
 def read_captions(tokens: np.ndarray, tokenizer: Tokenizer) -> list[str]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import ClipTextConfig, Config, ScheduleConfig, UNetConfig, differences
+from tfsnap.data.augment import AugmentConfig
 from tfsnap.data.buckets import BucketSource
 from tfsnap.data.fetch import FetchError, fetch_merges
 from tfsnap.data.prepared.framing import Shape
@@ -101,6 +102,7 @@ class UNetJob(Config):
 
     def build(self) -> tuple[keras.Model, Denoise | StepDistill | Consistency | Robust]:
         """See `Job`."""
+        self._require_read()
         model = self._network()  # First: its weights depend on the seed and nothing else.
         # Without a cache the data waits: a run that only lacks its weights never needs it.
         stored = _any(self.encoded) if self.latents else None
@@ -122,6 +124,22 @@ class UNetJob(Config):
         if self.run_probability == 1.0:
             return model, objective
         return model, Robust(objective, self.run_probability)
+
+    def _require_read(self) -> None:
+        """Fields that say what to do where nothing does it would be lost without a word."""
+        for section, switch, what in (
+            (self.distill, "distill.teacher", "nothing is distilled"),
+            (self.lora, "lora.rank", "the network itself is trained"),
+        ):
+            name, _, field = switch.partition(".")
+            if not getattr(section, field):
+                default = {name: type(section)().to_dict()}
+                changed = differences(default, {name: section.to_dict()})
+                if changed:
+                    raise ValueError(
+                        f"{switch} is {getattr(section, field)!r}, so {what}, but "
+                        f"{'; '.join(changed)}: set {switch}, or leave the others as they are"
+                    )
 
     @functools.cached_property
     def _teacher(self) -> Trained:
@@ -207,6 +225,12 @@ class UNetJob(Config):
 
     def _drawing_from(self, data: Latents, caption: str) -> BatchSource:
         seed = self.training.seed
+        if self.data.augment != AugmentConfig() and data.moments.shape[1] == 1:
+            raise ValueError(
+                "data.augment changes nothing here, as pictures are encoded once, before training: "
+                "encode several of each, tools/prepare_data.py --config=... --latents=FOLDER "
+                "--augmentations=N, and set latents to that folder; or leave data.augment as it is"
+            )
         return BatchSource(
             tables={"moments": data.moments, caption: data.captions[caption]},
             index=sampling_index(data.groups, resample=self.data.resample, seed=seed),
@@ -284,7 +308,8 @@ class UNetJob(Config):
     @functools.cached_property
     def _conditioner(self) -> Trained:
         """What the weight file of CLIP holds, frozen."""
-        found = load_trained(self.clip, "clip", "text_encoder")
+        with computing_in("float32"):  # As `trained_autoencoder`.
+            found = load_trained(self.clip, "clip", "text_encoder")
         model = found.model
         text = model.text_encoder if isinstance(model, Clip) else model
         if text.config.width != self.model.context_width:
