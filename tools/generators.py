@@ -17,7 +17,7 @@ from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.manifest import MANIFEST
 from tfsnap.runtime.philox import normal
 from tfsnap.runtime.text_to_image import TextToImage
-from tfsnap.training.jobs.runs import is_run, load_finished
+from tfsnap.training.jobs.runs import is_run, load_finished, load_unet_job, require_finished
 from tfsnap.training.pictures import to_uint8
 from tfsnap.training.sampling import picture_sampler
 
@@ -102,6 +102,14 @@ def open_generator(path: str, *, threads: int) -> Generator:
     if is_run(pathlib.Path(path)):
         return of_model(load_finished(path))
     return of_bundle(path, threads=threads)
+
+
+def require_generator(path: str) -> None:
+    """What `open_generator` would raise at once, without loading a network."""
+    if is_run(pathlib.Path(path)):
+        require_finished(path, load_unet_job(path))
+    else:
+        Bundle.open(path)
 
 
 def finite_uint8(images: np.ndarray) -> np.ndarray:

@@ -106,6 +106,8 @@ def _prepare_own() -> None:
         raise ValueError(f"--dataset={_DATASET.value} needs --path and --output")
     if _CAPTIONS.value and _DATASET.value != "folder":
         raise ValueError("--captions is for --dataset=folder; the others bring their captions")
+    if _BUCKET_STEP.value and not _BUCKETS.value:
+        raise ValueError(f"--bucket_step={_BUCKET_STEP.value} is for --buckets: add it")
     recipe = Recipe(
         resolution=_RESOLUTION.value,
         buckets=_BUCKETS.value,

@@ -43,7 +43,7 @@ from tfsnap.training.jobs.runs import is_run, load_unet_job
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.from_pytorch_fid import load_inception
 from tools.flag_lists import NetworkFlag, named_paths, networks, numbers
-from tools.generators import Draw, finite_uint8, open_generator
+from tools.generators import Draw, finite_uint8, open_generator, require_generator
 from tools.program import run_main
 
 _NETWORKS = flags.DEFINE_list(
@@ -173,6 +173,8 @@ def _sweep() -> None:
     data, weights = _data(runs), _CLIP.value or (load_unet_job(runs[0]).clip if runs else None)
     if not weights:
         raise ValueError("a bundle has no image tower to score pictures with: give --clip=FILE")
+    for how in found.values():  # The last of them is drawn with in hours.
+        require_generator(how.path)
     prompts = _prompts(data)
     side = _SIDE.value or (COCO_SIDE if _PROMPTS.value == "coco" else data.resolution)
     judge = _judge(data, weights, prompts, side)

@@ -112,6 +112,10 @@ def test_tars_become_a_set_of_buckets(tmp_path):
         (["--dataset=folder", "--path=none", "--output=o"], "path is 'none'; it must be a folder"),
         (["--dataset=webdataset", "--path=x{0..1}.tar", "--output=o"], "2 of 2 tar files are not"),
         (
+            ["--dataset=folder", "--path=x", "--output=o", "--bucket_step=8"],
+            "--bucket_step=8 is for --buckets",
+        ),
+        (
             ["--dataset=webdataset", "--path=x", "--output=o", "--captions=x.csv"],
             "--captions is for --dataset=folder",
         ),

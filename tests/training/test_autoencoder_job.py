@@ -17,13 +17,13 @@ def job():
     return AutoencoderJob(model=AutoencoderConfig(channels=(8, 8), groups=4, resnets=1))
 
 
-def loading(error):
+def loading(error, side=SIDE):
     """Stands for `load_examples`: three pictures for training, and an error for validation."""
 
     def load(*, split, **options):
         if split == "validation":
             raise error
-        images = np.zeros([3, SIDE, SIDE, 3], np.uint8)
+        images = np.zeros([3, side, side, 3], np.uint8)
         return Examples(images, (("a",),) * 3, np.zeros(3, np.int32), ("x",), ("a", "b", "c"))
 
     return load
@@ -39,3 +39,9 @@ def test_damaged_pictures_are_not_passed_over(job, monkeypatch):
     monkeypatch.setattr(inputs, "load_examples", loading(ShardError("damaged")))
     with pytest.raises(ShardError, match="damaged"):
         job.previews(job.build()[0])
+
+
+def test_pictures_that_cannot_be_halved_are_one_line(job, monkeypatch):
+    monkeypatch.setattr(inputs, "load_examples", loading(None, side=SIDE + 1))
+    with pytest.raises(ValueError, match="pictures of 9 x 9 pixels .* must be multiples of 2"):
+        job.batches(0)

@@ -11,6 +11,7 @@ from tfsnap.data.shards import ShardError
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.training.jobs.decoder import DecoderJob
 from tfsnap.training.portable import compile_step
+from tfsnap.training.precision import computing_in
 from tfsnap.training.trainer import Trainer
 from tfsnap.weights.archive import describe, load_trained
 from tfsnap.weights.store import WeightFileError, addressed, save_weights
@@ -100,6 +101,15 @@ def test_a_pool_of_another_config_is_refused(job, sampled, tmp_path, change, tol
     job.replace(training=TRAINING.replace(steps=2 * TRAINING.steps)).batches(0)  # The same pools.
     with pytest.raises(ShardError, match=f"pool-000000.* was sampled for another config: {told}"):
         job.replace(**change).batches(0)
+
+
+def test_the_teacher_is_precise_whatever_the_student_computes_in(job):
+    images = tf.zeros([1, 16, 16, 3])
+    with computing_in("bfloat16"):
+        model, _ = job.build()
+    assert model.decoder(model.encoder(images)[0]).dtype == tf.bfloat16
+    teacher = job.teacher.model
+    assert teacher.decoder(teacher.encoder(images)[0]).dtype == tf.float32
 
 
 def test_a_missing_unet_is_told_before_the_first_step(job):

@@ -137,9 +137,8 @@ def test_a_scaled_loss_whose_gradient_overflows_is_scaled_down_where_updates_are
 
 
 def test_several_steps_of_a_call_are_named_together(tmp_path, capsys):
-    job = DenseJob(
-        spoiled_step=SPOILED, training=TRAINING.replace(steps_per_call=3, jit_compile=False)
-    )
+    together = TRAINING.replace(steps_per_call=3, log_every=3)
+    job = DenseJob(spoiled_step=SPOILED, training=together)
     with pytest.raises(TrainingError, match="the loss of steps 4 to 6, their mean, is nan;"):
         Trainer(job, workdir=tmp_path / "a", strategy=shared_strategy("one")).fit()
     strategy = shared_strategy("one")

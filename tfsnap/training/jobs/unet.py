@@ -368,7 +368,7 @@ class UNetJob(Config):
                 raise ValueError(
                     f"pictures of {height} x {width} pixels cannot be trained on: the autoencoder "
                     f"and the UNet need sides that are multiples of {side}. Prepare the set with "
-                    f"--bucket_step={side}, or another --resolution"
+                    f"such a --resolution, and with --buckets also --bucket_step={side}"
                 )
         return found
 
