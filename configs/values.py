@@ -1,5 +1,6 @@
 """Jobs as the values that a program's flags can change."""
 
+import contextlib
 import dataclasses
 import typing
 from collections.abc import Mapping
@@ -67,8 +68,24 @@ def variant_dict(
 
 def _fields(config: Config) -> dict[str, Any]:
     hints = typing.get_type_hints(type(config))
-    names = (field.name for field in dataclasses.fields(config))
-    return {name: _value(getattr(config, name), hints[name]) for name in names}
+    return {
+        field.name: _value(_asked(config, field), hints[field.name])
+        for field in dataclasses.fields(config)
+    }
+
+
+def _asked(config: Config, field: dataclasses.Field) -> Any:
+    """A field's value; None where it follows from others, so that it does when flags change them.
+
+    Example:
+      An autoencoder's `decoder_channels` are its `channels` unless they are given.
+    """
+    value = getattr(config, field.name)
+    if field.default is None and value is not None:
+        with contextlib.suppress(ValueError):  # It must be given.
+            if config.replace(**{field.name: None}) == config:
+                return None
+    return value
 
 
 def _value(value: Any, hint: Any) -> Any:

@@ -110,3 +110,14 @@ def test_flags_change_tuples_and_fields_without_a_value(parsed):
     assert job.model.time_width == 128
     with pytest.raises(flags.IllegalFlagValueError):
         parsed(unet, "--config.training.steps=many")
+
+
+def test_a_field_that_follows_from_another_follows_its_flag(parsed):
+    autoencoder = "--config=configs/emoji/autoencoder.py"
+    narrow = ("--config.model.channels=(8, 16, 16)", "--config.model.groups=8")
+    job = job_from_dict(parsed(autoencoder, *narrow).to_dict())
+    assert job.model.decoder_channels == (8, 16, 16)
+    job = job_from_dict(
+        parsed(autoencoder, *narrow, "--config.model.decoder_channels=(8, 8, 8)").to_dict()
+    )
+    assert (job.model.channels, job.model.decoder_channels) == ((8, 16, 16), (8, 8, 8))
