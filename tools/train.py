@@ -21,6 +21,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from tfsnap.heap import keep_freed_memory
 from tfsnap.training.jobs import job_from_dict
+from tfsnap.training.jobs.read_networks import require_same_networks
 from tfsnap.training.jobs.runs import save_config
 from tfsnap.training.stopping import Stopped, StopRequest
 from tfsnap.training.strategy import STRATEGIES, make_strategy, place_of
@@ -72,6 +73,7 @@ def _train(stop: StopRequest) -> pathlib.Path | None:
     job = with_unet(job_from_dict(_CONFIG.value.to_dict()), _UNET.value)
     if place_of(strategy).chief:
         save_config(workdir, job)
+        require_same_networks(workdir, job)
     timeout = _HANG_TIMEOUT.value
     if timeout is None:
         timeout = 600.0 if place_of(strategy).workers > 1 else 0.0

@@ -13,6 +13,7 @@ from tfsnap.models.unet import build_unet
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.jobs import AutoencoderJob, UNetJob
 from tfsnap.training.jobs.distill import DistillConfig
+from tfsnap.training.jobs.read_networks import require_same_networks
 from tfsnap.training.jobs.runs import (
     is_finished,
     load_finished,
@@ -154,6 +155,20 @@ def test_a_run_may_become_longer_and_keep_its_books_otherwise(tmp_path):
 def test_pictures_that_cannot_be_drawn_are_refused_before_the_first_step(changes, message):
     with pytest.raises(ValueError, match=message):
         UNetJob(**changes)
+
+
+def test_networks_that_were_trained_on_since_a_run_began_are_told(networks, tmp_path):
+    autoencoder = tmp_path / "autoencoder"
+    autoencoder.write_bytes((networks / "autoencoder").read_bytes())
+    job = job_of(networks, autoencoder=str(autoencoder), clip="nowhere")
+    require_same_networks(tmp_path, job)
+    require_same_networks(tmp_path, job)
+    found = job_of(networks, autoencoder=str(autoencoder))
+    require_same_networks(tmp_path, found)  # CLIP is there now.
+    autoencoder.write_bytes((networks / "clip").read_bytes())
+    with pytest.raises(TrainingError, match=f"^{autoencoder} changed since {tmp_path} began"):
+        require_same_networks(tmp_path, found)
+    require_same_networks(tmp_path, job_of(networks))  # It learns from another file.
 
 
 def test_another_part_is_another_run(tmp_path):

@@ -82,7 +82,7 @@ def facts(
         del settings["augment"]
     if data.dataset in DATASETS:
         settings["version"] = EMOJI_VERSION
-    digests = {network: _digest(path) for network, path in weights.items()}
+    digests = {network: digest(path) for network, path in weights.items()}
     return {"kind": _KIND, "data": settings, "weights": digests}
 
 
@@ -153,6 +153,7 @@ def _open_parts(folder: pathlib.Path) -> dict[str, ShardedTables]:
     return parts
 
 
-def _digest(path: str | os.PathLike) -> str:
+def digest(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,47 @@
+"""The finished networks that a run reads: that they are, when it goes on, what they were."""
+
+import json
+import pathlib
+
+from tfsnap.config import Config, write_json
+from tfsnap.training.jobs.latents import digest
+from tfsnap.training.trainer import TrainingError
+
+_FILE = "networks.json"
+_FIELDS = ("autoencoder", "clip", "unet", "distill.teacher", "lora.base")
+
+
+def require_same_networks(workdir: pathlib.Path, job: Config) -> None:
+    """Notes what the weight files of a job's networks hold, or compares with what was noted.
+
+    A network that was trained on in the meantime has the same name and another meaning: a UNet
+    whose autoencoder has other latents goes wrong without a word. Files that are not there are not
+    looked at: training from a cache of latents needs none.
+
+    Raises:
+      TrainingError: a file is not what it was when the run began.
+      OSError: a file cannot be read, or the note not be written.
+    """
+    path = workdir / _FILE
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    now = {name: digest(name) for name in _files(job)}
+    changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
+    if changed:
+        raise TrainingError(
+            f"{' and '.join(changed)} changed since {workdir} began: put back what it was, or "
+            "train in another --workdir"
+        )
+    if now.keys() - before.keys():
+        write_json(path, {**before, **now})
+
+
+def _files(job: Config) -> list[str]:
+    """The weight files that a job names and that are there."""
+    names = []
+    for field in _FIELDS:
+        value = job
+        for part in field.split("."):
+            value = getattr(value, part, "")
+        if value and pathlib.Path(value).is_file():
+            names.append(value)
+    return names
