@@ -28,13 +28,14 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """Turns a picture by its EXIF, and converts it; what is transparent becomes white.
 
     Args:
-      image: a picture of any mode, loaded.
+      image: a picture of any mode.
 
     Returns:
       A picture in the mode "RGB".
 
     Raises:
       DepthError: it has more than 16 bits a channel.
+      OSError: its file is damaged.
     """
     turn = _turn(image)
     rgb = _rgb(image)
@@ -42,13 +43,19 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of a picture once it is turned by its EXIF."""
+    """Width and height of a picture once it is turned by its EXIF.
+
+    Raises:
+      OSError: its file is damaged.
+    """
+    turn = _turn(image)
     width, height = image.size
-    return (height, width) if _turn(image) in _ON_ITS_SIDE else (width, height)
+    return (height, width) if turn in _ON_ITS_SIDE else (width, height)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How the picture is to be turned, by its EXIF; TIFFs were turned when they were loaded."""
+    """How the picture is to be turned, by its EXIF."""
+    image.load()  # Which turns TIFFs, and takes the orientation out of their EXIF.
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION))
     except Exception:  # Damaged EXIF is no reason to lose the picture.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfsnap.colours import upright_rgb, upright_size
 from tfsnap.runtime.errors import RequestError
 from tfsnap.runtime.pictures import from_mask, from_picture, to_picture
 
@@ -43,6 +44,19 @@ def test_what_is_transparent_is_white_and_orientation_is_kept():
     turned.getexif()[0x0112] = 6
     array = from_picture(turned, height=4, width=8)
     assert np.all(array[0, :, :4] == -1.0) and np.all(array[0, :, 4:] == 1.0)
+
+
+def test_a_file_that_pillow_turns_as_it_reads_it_is_turned_once(tmp_path):
+    """A TIFF, whose EXIF has the orientation until it is loaded."""
+    pixels = np.random.default_rng(0).integers(0, 256, [6, 4, 3]).astype(np.uint8)
+    lying = Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying.save(tmp_path / "lying.tiff", exif=exif)
+    with Image.open(tmp_path / "lying.tiff") as image:
+        assert upright_size(image) == (4, 6)
+    with Image.open(tmp_path / "lying.tiff") as image:
+        np.testing.assert_array_equal(np.array(upright_rgb(image)), pixels)
 
 
 def test_16_bits_are_scaled_and_more_are_refused():
