@@ -6,18 +6,20 @@ it, later ones map it: less memory, which the system may take back, and nothing 
 """
 
 import math
-import os
 import pathlib
-import tempfile
 from typing import Any
 
 import numpy as np
 
+from tfsnap.runtime import weight_files
 from tfsnap.runtime.errors import BundleError, InterpreterError, RequestError, one_line
 from tfsnap.runtime.interpreter import SIGNATURE, Backend, find_backend, require_threads
 from tfsnap.runtime.manifest import TensorSpec
 
 _PACKAGE = "ai_edge_litert"
+# Arranged weights are single-precision where those of the file are of half, and as large where they
+# are of 8 bits. Narrow layers are padded.
+_MOST_GROWTH, _PADDING = 2, 2**24
 
 
 class CachedNetwork:
@@ -25,8 +27,9 @@ class CachedNetwork:
 
     Args:
       path: of the file.
-      cache: of the file of arranged weights. It belongs to this network and this version of the
-        package alone, and XNNPACK does not notice if it does not: name it after their checksum.
+      cache: of the file of arranged weights, whose own checksum is added to the name. It belongs to
+        this network and this version of the package alone, and XNNPACK does not notice if it does
+        not: name it after their checksum.
       name: how to call the network in messages.
       threads: number of threads that it may use.
       backend: see `tfsnap.runtime.interpreter.find_backend`.
@@ -38,7 +41,8 @@ class CachedNetwork:
       outputs: its outputs.
 
     Raises:
-      RequestError: `threads` is out of range, or the folder of `cache` cannot be written.
+      RequestError: `threads` is out of range, or the folder of `cache` cannot be written or has no
+        room.
       InterpreterError: the interpreter is not ai-edge-litert.
       BundleError: the interpreter refuses the file.
     """
@@ -64,6 +68,8 @@ class CachedNetwork:
             self._model = _cached(path, cache, threads)
             place = self._model.get_signature_index(signature)
             self._tensors(place, signature)
+        except RequestError:
+            raise
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{name}: {_PACKAGE} refuses it: {one_line(error)}") from error
         except OSError as error:
@@ -109,16 +115,15 @@ class CachedNetwork:
 def _cached(path: pathlib.Path, cache: pathlib.Path, threads: int) -> Any:
     """Compiles with the file of arranged weights, which appears whole or not at all.
 
-    XNNPACK writes it in place, and fails on one that another process has half written.
+    XNNPACK writes it in place, fails on one that another process has half written, and ends the
+    process where the disk is full.
     """
-    if cache.exists():
-        return _compile(path, cache, threads)
-    with tempfile.TemporaryDirectory(dir=cache.parent, prefix=".partial-") as folder:
-        partial = pathlib.Path(folder, cache.name)
-        model = _compile(path, partial, threads)
-        if partial.exists():  # Not where there is nothing to arrange.
-            os.replace(partial, cache)  # It stays mapped.
-    return model
+    found = weight_files.find(cache)
+    if found is not None:
+        return _compile(path, found, threads)
+    room = _MOST_GROWTH * path.stat().st_size + _PADDING
+    with weight_files.writing(cache, room=room) as partial:  # It stays mapped.
+        return _compile(path, partial, threads)
 
 
 def _compile(path: pathlib.Path, cache: pathlib.Path, threads: int) -> Any:
