@@ -230,3 +230,25 @@ def test_opening_leaves_nothing_behind(tiny_zip, tmp_path, monkeypatch):
     Bundle.open(tiny_zip).tokenizer()
     assert not list(folder.iterdir())
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("how", ["replaced", "overwritten", "removed"])
+def test_a_folder_that_is_changed_while_it_is_open(copied, how):
+    """As by an export, under a program that loads one network at a time."""
+    bundle = Bundle.open(copied)
+    with bundle.model("decoder"):
+        pass
+    for file in ("unet.tflite", "tokenizer/merges.txt.gz"):
+        path = copied / file
+        if how == "replaced":
+            shutil.copy(path, copied / "other")
+            (copied / "other").replace(path)
+        elif how == "overwritten":
+            path.write_bytes(path.read_bytes()[::-1])
+        else:
+            path.unlink()
+    message = r"cannot be read: \w.*: the bundle was changed since it was opened, open it again"
+    with pytest.raises(BundleError, match=f"unet.tflite {message}"), bundle.model("unet"):
+        pass
+    with pytest.raises(BundleError, match=f"merges.txt.gz {message}"):
+        bundle.tokenizer()

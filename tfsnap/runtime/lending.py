@@ -28,7 +28,7 @@ def lend(storage: Storage, file: str, *, signature: str | None) -> Iterator[path
       A path that is good until the block is left.
 
     Raises:
-      BundleError: there is no room for a temporary file, the archive was changed since it was
+      BundleError: there is no room for a temporary file, the bundle was changed since it was
         opened, or the file has no such signature.
     """
     path = storage.path(file)

@@ -14,6 +14,7 @@ from tfsnap.runtime.manifest import MANIFEST, require_safe_name
 
 SUFFIX = ".tfsnap"  # Of the names that mean an archive; all others are folders.
 _BEGINNING = b"PK\3\4"  # Of a zip, whose directory is at its end.
+_ANOTHER = "another file is there now"
 _ENCRYPTED = 0x1  # Bit of a zip member's flags.
 # What `zipfile` says of damage, which can also look like a newer kind of zip.
 ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, IndexError)
@@ -21,9 +22,10 @@ ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, IndexError)
 
 def changed(file: object, error: Exception) -> BundleError:
     """What is told of a file that could be read when its bundle was opened."""
+    reason = getattr(error, "strerror", None) or one_line(error) or "it ends too early"
     return BundleError(
-        f"{file} cannot be read: {one_line(error) or 'it ends too early'}: the bundle was changed "
-        "since it was opened, open it again"
+        f"{file} cannot be read: {reason}: the bundle was changed since it was opened, open it "
+        "again"
     )
 
 
@@ -73,24 +75,49 @@ class Storage(Protocol):
         """Opens a file of `names` for reading."""
 
     def path(self, name: str) -> pathlib.Path | None:
-        """Returns where a file lies by itself; None inside of an archive."""
+        """Returns where a file lies by itself; None inside of an archive.
+
+        Raises:
+          BundleError: it is another than when it was first opened.
+        """
 
 
 class Folder:
-    """A bundle that is a directory."""
+    """A bundle that is a directory.
+
+    A file must stay the one that was opened first, for its checksum: another bundle's network, put
+    there meanwhile, may fit and draw something else.
+    """
 
     def __init__(self, root: pathlib.Path):
         self._root = root
+        self._opened: dict[str, tuple[int, ...]] = {}
 
     def names(self) -> set[str]:
         files = (path for path in self._root.rglob("*") if path.is_file())
         return {path.relative_to(self._root).as_posix() for path in files}
 
     def open(self, name: str) -> BinaryIO:
-        return (self._root / name).open("rb")
+        file = (self._root / name).open("rb")
+        try:
+            self._require_same(name, os.fstat(file.fileno()))
+        except BundleError:
+            file.close()
+            raise
+        return file
 
     def path(self, name: str) -> pathlib.Path:
-        return self._root / name
+        path = self._root / name
+        try:
+            self._require_same(name, path.stat())
+        except OSError as error:
+            raise changed(path, error) from error
+        return path
+
+    def _require_same(self, name: str, about: os.stat_result) -> None:
+        identity = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+        if self._opened.setdefault(name, identity) != identity:
+            raise changed(self._root / name, OSError(_ANOTHER))
 
 
 class Archive:
@@ -135,7 +162,7 @@ class Archive:
         opened = zipfile.ZipFile(self._path)
         was, now = (os.fstat(archive.fp.fileno()) for archive in (self._zip, opened))
         if not os.path.samestat(was, now):
-            raise zipfile.BadZipFile("another file is there now")
+            raise zipfile.BadZipFile(_ANOTHER)
         self._zip, self._process = opened, os.getpid()
 
 
