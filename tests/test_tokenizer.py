@@ -148,3 +148,9 @@ def test_corrupt_merges_are_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="delete it and fetch it again"):
         Tokenizer(path)
+    with pytest.raises(ValueError, match="^the file of merges (is not gzip|does not hold)"):
+        Tokenizer(content)
+
+
+def test_merges_may_be_given_as_content(merges, tokenizer):
+    assert Tokenizer(merges.read_bytes()).encode("a cat") == tokenizer.encode("a cat")

@@ -198,8 +198,8 @@ class Tokenizer:
     """Turns text into the token ids of OpenAI's CLIP.
 
     Args:
-      merges_path: `bpe_simple_vocab_16e6.txt.gz`; `tfsnap.data.fetch.fetch_merges` downloads it and
-        every bundle holds a copy.
+      merges: `bpe_simple_vocab_16e6.txt.gz`, its path or its content;
+        `tfsnap.data.fetch.fetch_merges` downloads it and every bundle holds a copy.
       context_length: tokens in a row, the start and end tokens included.
       pad_token: fills a row behind the end token: 0 as in CLIP, or `END_TOKEN` as Stable Diffusion
         was trained with.
@@ -215,7 +215,7 @@ class Tokenizer:
 
     def __init__(
         self,
-        merges_path: str | pathlib.Path,
+        merges: str | pathlib.Path | bytes,
         *,
         context_length: int = 77,
         pad_token: int = 0,
@@ -225,7 +225,7 @@ class Tokenizer:
             raise ValueError(
                 f"context_length is {context_length}; start and end tokens need at least 2"
             )
-        symbols, merges = read_vocabulary(merges_path, vocab_size)
+        symbols, pairs = read_vocabulary(merges, vocab_size)
         if not 0 <= pad_token < vocab_size:
             raise ValueError(f"pad_token is {pad_token}; it must be from 0 to {vocab_size - 1}")
         self.context_length = context_length
@@ -233,7 +233,7 @@ class Tokenizer:
         self.vocab_size = vocab_size
         self.start_token, self.end_token = vocab_size - 2, vocab_size - 1
         self._alphabet = _byte_alphabet()
-        self._ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self._ranks = {pair: rank for rank, pair in enumerate(pairs)}
         self._symbols = [*symbols, *_SPECIALS]
         self._ids = {symbol: token for token, symbol in enumerate(self._symbols)}
         self._known = {special: (self._ids[special],) for special in _SPECIALS}
@@ -302,12 +302,13 @@ def _join(symbols: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def read_vocabulary(
-    merges_path: str | pathlib.Path, vocab_size: int = VOCAB_SIZE
+    merges: str | pathlib.Path | bytes, vocab_size: int = VOCAB_SIZE
 ) -> tuple[list[str], list[tuple[str, str]]]:
     """Reads CLIP's vocabulary.
 
     Args:
-      merges_path: `bpe_simple_vocab_16e6.txt.gz`, or what `write_merges` made of it.
+      merges: `bpe_simple_vocab_16e6.txt.gz`, or what `write_merges` made of it: its path or its
+        content.
       vocab_size: as in `Tokenizer`.
 
     Returns:
@@ -322,31 +323,41 @@ def read_vocabulary(
         raise ValueError(
             f"vocab_size is {vocab_size}; it must be from {LEAST_VOCAB_SIZE} to {VOCAB_SIZE}"
         )
-    merges = _read_merges(pathlib.Path(merges_path), vocab_size - LEAST_VOCAB_SIZE)
+    pairs = _read_merges(merges, vocab_size - LEAST_VOCAB_SIZE)
     letters = list(_byte_alphabet().values())
     ends = (letter + _END_OF_WORD for letter in letters)
-    return [*letters, *ends, *("".join(pair) for pair in merges)], merges
+    return [*letters, *ends, *("".join(pair) for pair in pairs)], pairs
 
 
 def write_merges(
     path: str | pathlib.Path, merges_path: str | pathlib.Path, vocab_size: int
 ) -> None:
     """Writes as many of the merges as `vocab_size` needs: the same bytes from the same merges."""
-    merges = _read_merges(pathlib.Path(merges_path), vocab_size - LEAST_VOCAB_SIZE)
+    merges = _read_merges(merges_path, vocab_size - LEAST_VOCAB_SIZE)
     text = "\n".join(["#version: 0.2", *map(" ".join, merges)]) + "\n"
     pathlib.Path(path).write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
 
 
-def _read_merges(path: pathlib.Path, count: int) -> list[tuple[str, str]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"No BPE merges at {path}: fetch them with tools/prepare_data.py")
+def _read_merges(source: str | pathlib.Path | bytes, count: int) -> list[tuple[str, str]]:
+    called, remedy = source, ": delete it and fetch it again"
+    if isinstance(source, bytes):
+        called, remedy = "the file of merges", ""
     try:
-        lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
+        lines = gzip.decompress(_content(source)).decode("utf-8").split("\n")
+    except FileNotFoundError:
+        raise
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path} is not gzipped text ({error}): delete it and fetch it again"
-        ) from error
+        raise ValueError(f"{called} is not gzipped text ({error}){remedy}") from error
     merges = [tuple(line.split()) for line in lines[1 : count + 1]]  # Line 0 is a version.
     if len(merges) < count or any(len(pair) != 2 for pair in merges):
-        raise ValueError(f"{path} does not hold {count} merges: delete it and fetch it again")
+        raise ValueError(f"{called} does not hold {count} merges{remedy}")
     return merges
+
+
+def _content(source: str | pathlib.Path | bytes) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    path = pathlib.Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"No BPE merges at {path}: fetch them with tools/prepare_data.py")
+    return path.read_bytes()

@@ -124,6 +124,18 @@ def test_a_copy_without_room_is_told(packed, monkeypatch):
         pass
 
 
+def test_a_folder_for_the_copy_that_cannot_be_made_is_told(packed, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    bundle = Bundle.open(packed)
+    told = r"unet.tflite cannot be copied to a temporary folder: No usable .*: set TMPDIR to"
+    with pytest.raises(BundleError, match=told), bundle.model("unet"):
+        pass
+    bundle.tokenizer()  # Which needs none.
+
+
 FORKED = """
 import json, multiprocessing, os, sys
 from tfsnap.runtime import Bundle

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import pathlib
-import tempfile
 
 from tfsnap.runtime.errors import BundleError, RequestError, one_line
 from tfsnap.runtime.interpreter import SIGNATURE
@@ -147,23 +146,23 @@ class Bundle:
         """Builds the tokenizer of the text encoder.
 
         Raises:
-          BundleError: the manifest describes one that cannot be.
+          BundleError: the manifest describes one that cannot be, or the bundle was changed since it
+            was opened.
         """
         about = self.manifest.tokenizer
-        with tempfile.TemporaryDirectory(prefix="tfsnap-") as folder:
-            merges = pathlib.Path(folder, "merges.txt.gz")  # A zip has no path to give.
-            merges.write_bytes(self.read(about.file))
-            try:
-                return Tokenizer(
-                    merges,
-                    context_length=about.context_length,
-                    pad_token=about.pad_token,
-                    vocab_size=VOCAB_SIZE if about.vocab_size is None else about.vocab_size,
-                )
-            except ValueError as error:
-                raise BundleError(
-                    f"{self.path}: tokenizer: {one_line(error)}: export the bundle again"
-                ) from error
+        try:
+            return Tokenizer(
+                self.read(about.file),
+                context_length=about.context_length,
+                pad_token=about.pad_token,
+                vocab_size=VOCAB_SIZE if about.vocab_size is None else about.vocab_size,
+            )
+        except BundleError:
+            raise
+        except ValueError as error:
+            raise BundleError(
+                f"{self.path}: tokenizer: {one_line(error)}: export the bundle again"
+            ) from error
 
 
 def _verify(path: pathlib.Path, manifest: Manifest, storage: Storage) -> None:

@@ -35,9 +35,12 @@ def lend(storage: Storage, file: str, *, signature: str | None) -> Iterator[path
     if path is not None and signature is None:
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="tfsnap-", ignore_cleanup_errors=True) as folder:
-        copy = pathlib.Path(folder, "model.tflite")
+    with contextlib.ExitStack() as stack:
+        folder = "a temporary folder"  # Until it has a name.
         try:
+            making = tempfile.TemporaryDirectory(prefix="tfsnap-", ignore_cleanup_errors=True)
+            folder = stack.enter_context(making)
+            copy = pathlib.Path(folder, "model.tflite")
             with storage.open(file) as source, copy.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
             if signature is not None:
@@ -49,6 +52,8 @@ def lend(storage: Storage, file: str, *, signature: str | None) -> Iterator[path
             ) from error
         except (EOFError, *ZIP_ERRORS) as error:
             raise changed(file, error) from error
+        except BundleError:
+            raise
         except ValueError as error:
             raise BundleError(f"{file}: {error}: export the bundle again") from error
         yield copy
