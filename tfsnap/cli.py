@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sampler", help="ddim, dpmpp_2m, dpmpp_2m_karras, euler, euler_ancestral, lcm or pndm"
     )
     generate.add_argument("--image", help="a picture to start from")
-    generate.add_argument("--mask", help="white where the picture is to be repainted")
+    generate.add_argument("--mask", help="white where the picture is to be repainted, else black")
     generate.add_argument(
         "--strength", type=float, help="how much of it is redone; default: 0.8, with a mask 1"
     )

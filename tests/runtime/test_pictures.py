@@ -76,6 +76,28 @@ def test_a_cell_is_repainted_if_any_of_its_pixels_is():
     np.testing.assert_array_equal(cells[0, :, :, 0], [[0, 0, 0], [1, 0, 0]])
 
 
+@pytest.mark.parametrize("size", [(512, 512), (500, 500), (515, 512), (64, 64), (3, 3)])
+def test_the_thinnest_stroke_is_repainted(size):
+    """At 64 pixels and 8 cells: of a larger mask, of a smaller one, and of one that is cut."""
+    columns, rows = size
+    side = min(rows, columns)
+    cut = columns - side  # Half of it at either end.
+    for column in range(cut // 2, columns - cut // 2):
+        mask = np.zeros([rows, columns], np.uint8)
+        mask[rows // 2, column] = 255
+        cells = from_mask(Image.fromarray(mask), height=64, width=64, latent=(8, 8))[0, :, :, 0]
+        start, end = (8 * (2 * x - cut) for x in (column, column + 1))
+        reached = [start < 2 * side * (cell + 1) and end > 2 * side * cell for cell in range(8)]
+        np.testing.assert_array_equal(cells.max(axis=0), reached)
+
+
+@pytest.mark.parametrize("mask", [Image.new("L", (12, 8), 127), Image.new("L", (80, 8), 0)])
+def test_a_mask_that_repaints_nothing_is_refused(mask):
+    mask.paste(255, (0, 0, mask.width // 80, 8))  # Of the wide one, what is cut off.
+    with pytest.raises(RequestError, match="The mask repaints nothing: make it white"):
+        from_mask(mask, height=8, width=12, latent=(2, 3))
+
+
 def test_a_mask_is_turned_as_its_picture_is():
     mask = Image.fromarray(np.zeros([8, 12], np.uint8))
     mask.putpixel((3, 5), 255)

@@ -1,5 +1,9 @@
 """Between Pillow's pictures and the arrays that networks read and write."""
 
+import itertools
+import math
+from fractions import Fraction
+
 import numpy as np
 from PIL import Image, ImageOps
 
@@ -40,26 +44,52 @@ def from_mask(mask: Image.Image, *, height: int, width: int, latent: tuple[int, 
     """Cuts a mask as `from_picture` does, and brings it to the latent's resolution.
 
     Args:
-      mask: white (128 and more, as a grey level) where to repaint.
-      height: of the picture that is generated, in pixels, a multiple of the latent's.
+      mask: of any size; white (128 and more, as a grey level) where to repaint.
+      height: of the picture that is generated, in pixels.
       width: of that picture.
       latent: height h and width w of the latent.
 
     Returns:
-      float32 [1, h, w, 1]: 1 in every cell of which a pixel is to be repainted, else 0.
+      float32 [1, h, w, 1]: 1 in every cell that a pixel to be repainted reaches into, else 0.
 
     Raises:
-      RequestError: the mask has more than 16 bits a channel, or a mode of no use.
+      RequestError: nothing is to be repainted, or the mask has more than 16 bits a channel, or a
+        mode of no use.
     """
     # More than 8 bits, of which Pillow's own conversion takes the wrong; it has none from LAB to L.
     if mask.mode[0] in "IF" or mask.mode == "LAB":
         mask = _upright_rgb(mask, "mask").convert("L")
     else:
         mask = ImageOps.exif_transpose(mask).convert("L")
-    levels = ImageOps.fit(mask, (width, height), Image.Resampling.NEAREST)
-    rows, columns = latent
-    cells = np.asarray(levels).reshape(rows, height // rows, columns, width // columns)
-    return (cells.max(axis=(1, 3)) >= 128).astype(np.float32)[None, :, :, None]
+    white = np.asarray(mask) >= 128  # Not resized, which loses thin strokes.
+    rows, columns = white.shape
+    # Of a shape with more width or height to it than the picture's, as much is cut from either end.
+    kept = min(Fraction(rows), Fraction(columns * height, width))
+    white = _reached(white, kept, latent[0])
+    white = _reached(white.T, min(Fraction(columns), Fraction(rows * width, height)), latent[1]).T
+    if not white.any():
+        raise RequestError(
+            "The mask repaints nothing: make it white (at least 128 of 255) somewhere in the part "
+            "of the picture that is kept when it is cut"
+        )
+    return white.astype(np.float32)[None, :, :, None]
+
+
+def _reached(white: np.ndarray, kept: Fraction, cells: int) -> np.ndarray:
+    """Which of the equal cells of the middle of an array's rows hold part of one that is true.
+
+    Args:
+      white: bool [H, W].
+      kept: how many rows the cells cover together.
+      cells: how many there are, h.
+
+    Returns:
+      bool [h, W].
+    """
+    start = (len(white) - kept) / 2
+    edges = [start + kept * i / cells for i in range(cells + 1)]
+    spans = [(math.floor(a), math.ceil(b)) for a, b in itertools.pairwise(edges)]
+    return np.stack([white[a:b].any(axis=0) for a, b in spans])
 
 
 def _upright_rgb(picture: Image.Image, name: str) -> Image.Image:

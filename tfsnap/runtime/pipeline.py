@@ -185,12 +185,12 @@ class Pipeline:
         if request.image is None:
             return None
         height, width, _ = self.components.image_shape
-        image = from_picture(request.image, height=height, width=width)
-        latent = _finite(self.components.encode_image(image), "encoder")
         mask = None
         if request.mask is not None:
-            size = latent.shape[1:3]
+            size = self.settings.latent.shape[:2]
             mask = from_mask(request.mask, height=height, width=width, latent=size)
+        image = from_picture(request.image, height=height, width=width)
+        latent = _finite(self.components.encode_image(image), "encoder")
         return _Source(latent * np.float32(self.settings.latent.scale), mask)
 
     def _encode(self, tokens: np.ndarray) -> np.ndarray:

@@ -30,8 +30,9 @@ class Request:
       seed: 0 .. 2^64 - 1: the same seed gives the same picture, up to rounding.
       image: a picture to start from (image-to-image). It is cut to the shape of the result, from
         its centre, and resized.
-      mask: where it is white, `image` is repainted, and where it is black, kept (inpainting); as
-        large as `image`.
+      mask: where it is white, `image` is repainted (inpainting), in whole cells of the latent.
+        Where it is black, the latent is kept, and so the picture but for what the autoencoder
+        loses. As large as `image`.
       strength: how much noise `image` gets, above 0 up to 1, and so how many of the steps are
         taken; by default 0.8, and 1 with a mask, which starts from noise alone.
     """
