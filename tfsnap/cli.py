@@ -82,7 +82,7 @@ def _generate(arguments: argparse.Namespace) -> None:
         for path, picture in zip(paths, pictures, strict=True):
             write_picture(path, picture)
             progress.clear()
-            print(path)
+            _tell(str(path))
 
 
 def _sources(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -149,9 +149,22 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         interpreter=arguments.interpreter,
         progress=lambda text: print(f"measuring: {text}", file=sys.stderr),
     )
-    print(report.table())
+    _tell(report.table())
     if arguments.json is not None:
         write(arguments.json, report.to_json().encode())
+
+
+def _tell(text: str) -> None:
+    """Prints to stdout, without which the rest of the work is still worth doing."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # `tfsnap ... | head -1` is no mistake.
+            warnings.warn(f"stdout takes no more text: {error.strerror}", stacklevel=2)
+        # What is still buffered would fail again, at the exit.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class _Progress:

@@ -24,7 +24,7 @@ sys.meta_path.insert(0, Refuse())
 """
 
 
-def run(command, *, interpreter=None, stderr=subprocess.PIPE):
+def run(command, *, interpreter=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE):
     """Runs a program with this checkout on its path and returns the completed process."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     variables.pop("TFSNAP_INTERPRETER", None)
@@ -33,7 +33,7 @@ def run(command, *, interpreter=None, stderr=subprocess.PIPE):
     return subprocess.run(
         [sys.executable, *map(str, command)],
         env=variables,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=stderr,
         text=True,
         check=False,
@@ -48,12 +48,16 @@ def run_code(code, *arguments, interpreter=None):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def notes(done):
+    """The lines that a command said on stderr, its native libraries' left out."""
+    return [line for line in done.stderr.splitlines() if not line.startswith("INFO: ")]
+
+
 def complaint(done):
-    """The one line that a failed command said, its native libraries' notes left out."""
+    """The one line that a failed command said."""
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("INFO: ")]
-    (line,) = lines
+    (line,) = notes(done)
     return line
 
 

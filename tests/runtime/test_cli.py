@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.runtime.processes import ROOT, complaint, run
+from tests.runtime.processes import ROOT, complaint, notes, run
 from tfsnap.cli import main
 from tfsnap.runtime import RequestError
 
@@ -109,6 +109,36 @@ sys.exit(main(sys.argv[1:]))
     assert Image.open(tmp_path / "0.png").size == (16, 16)
 
 
+def test_nobody_reads_the_names_of_pictures(tiny_bundle, tmp_path):
+    """As with `| head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    flags = ["--prompt=ab", "--images_per_prompt=3", f"--output={tmp_path}/{{index}}.png"]
+    done = generate(tiny_bundle, *flags, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, notes(done)) == (0, [])
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")
+def test_the_names_of_pictures_cannot_be_printed(tiny_bundle, tmp_path):
+    flags = ["--prompt=ab", "--images_per_prompt=3", f"--output={tmp_path}/{{index}}.png"]
+    with open("/dev/full", "w") as full:
+        done = generate(tiny_bundle, *flags, stdout=full)
+    told = "tfsnap generate: warning: stdout takes no more text: No space left on device"
+    assert (done.returncode, notes(done)) == (0, [told])
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_names_of_pictures_that_the_terminal_cannot_show(tiny_bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    flags = ["--prompt=ab", "--images_per_prompt=2", f"--output={tmp_path}/❤{{index}}.png"]
+    done = generate(tiny_bundle, *flags)
+    assert (done.returncode, notes(done)) == (0, [])
+    assert done.stdout == "".join(f"{tmp_path}/\\u2764{i}.png\n" for i in range(2))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_weights_without_tensorflow_are_one_line(tmp_path):
     code = (
         "import sys; sys.modules['tensorflow'] = None;"
@@ -123,7 +153,7 @@ def test_a_long_prompt_is_a_warning(tiny_bundle, tmp_path):
     path = tmp_path / "x.png"
     done = generate(tiny_bundle, f"--prompt={' '.join('abcdefghijklmnop')}", f"--output={path}")
     assert done.returncode == 0
-    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("INFO: ")]
+    (line,) = notes(done)
     assert line.startswith("tfsnap generate: warning: The prompt is longer than 14 tokens")
     assert line.endswith("cut off: 'o p'")
     assert path.exists()
