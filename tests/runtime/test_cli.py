@@ -177,7 +177,7 @@ def test_progress_is_shown_on_a_terminal(tiny_bundle, tmp_path):
     [
         (["--prompt="], "The prompt '' is empty"),
         (["--prompt=a", "--steps=0"], "steps is 0; it must be an integer between 1 and 1000"),
-        (["--prompt=a", "--guidance=99"], "guidance is 99.0; it must be between 0 and 50"),
+        (["--prompt=a", "--guidance=99"], "guidance is 99.0; it must be a number between 0 and 50"),
         (["--prompt=a", "--seed=-1"], "seed is -1"),
         (["--prompt=a", "--threads=0"], "threads is 0"),
         (["--prompt=a", f"--threads={2**32}"], "threads is 4294967296; it must be at most 1024"),

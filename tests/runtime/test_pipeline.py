@@ -342,23 +342,36 @@ def test_numpys_integers_are_integers(make):
         ({"prompt": " \n\t"}, "is empty: say what the picture should show"),
         ({"prompt": []}, "no prompt"),
         ({"prompt": ["a", ""]}, "The prompt '' is empty"),
+        ({"prompt": None}, "The prompt is None; it must be a string, or a list of them"),
+        ({"prompt": ["a", 5]}, "The prompt is 5; it must be a string"),
+        ({"prompt": np.zeros(99)}, "The prompt is .*0.0.*; it must be a string"),
+        ({"negative_prompt": ["a"]}, "negative_prompt is ..a..; it must be one string, for all"),
         ({"steps": 0}, "steps is 0; it must be an integer between 1 and 1000"),
         ({"steps": 1001}, "steps is 1001"),
         ({"steps": 2.5}, "steps is 2.5"),
-        ({"guidance": -0.1}, "guidance is -0.1; it must be between 0 and 50"),
+        ({"guidance": -0.1}, "guidance is -0.1; it must be a number between 0 and 50"),
         ({"guidance": 51}, "guidance is 51"),
         ({"guidance": float("nan")}, "guidance is nan"),
+        ({"guidance": "2"}, "guidance is '2'; it must be a number between 0 and 50"),
         ({"seed": -1}, "seed is -1; it must be an integer between 0 and 2"),
         ({"seed": 2**64}, "seed is 18446744073709551616"),
         ({"seed": 1.5}, "seed is 1.5"),
         ({"seed": 2**64 - 1, "images_per_prompt": 2}, "with 2 pictures a prompt it would pass"),
         ({"images_per_prompt": 0}, "images_per_prompt is 0; it must be a positive integer"),
+        ({"sampler": ["ddim"]}, "sampler is ..ddim..; it must be one of ddim, dpmpp_2m"),
         ({"sampler": "heun"}, "sampler is 'heun'; it must be one of ddim, dpmpp_2m"),
         ({"sampler": "lcm", "steps": 51}, "steps is 51; it must be between 1 and 50 .*lcm"),
         ({"strength": 0.5}, "strength is given without an image"),
         ({"mask": GREY}, "mask is given without an image"),
-        ({"image": GREY, "strength": 0.0}, "strength is 0.0; it must be above 0 and at most 1"),
+        (
+            {"image": GREY, "strength": 0.0},
+            "strength is 0.0; it must be a number above 0 and at most 1",
+        ),
         ({"image": GREY, "strength": 1.1}, "strength is 1.1"),
+        ({"image": GREY, "strength": "0.5"}, "strength is '0.5'; it must be a number above 0"),
+        ({"image": "a.png"}, "image is 'a.png'; it must be a picture of PIL: Image.open.path."),
+        ({"image": np.zeros([9, 9, 3])}, "image is a ndarray; it must be a picture of PIL"),
+        ({"image": GREY, "mask": "a.png"}, "mask is 'a.png'; it must be a picture of PIL"),
         ({"image": GREY, "strength": 0.1}, "strength is 0.1; of 5 steps that leaves none"),
         ({"image": GREY, "mask": GREY.resize((4, 4))}, "mask is 4 x 4 pixels and the image 6 x 4"),
     ],
@@ -367,6 +380,35 @@ def test_refuses_before_the_first_evaluation(make, request_, message):
     pipeline = make()
     with pytest.raises(RequestError, match=message):
         pipeline(**{"prompt": "a", **request_})
+    assert not pipeline.components.evaluations
+
+
+def test_a_string_is_one_prompt(make):
+    pipeline = make()
+    (alone,) = pipeline.generate("abc", seed=1)
+    (among,) = pipeline.each(["abc"], seed=1)
+    np.testing.assert_array_equal(alone.image, among.image)
+
+
+def test_no_negative_prompt_is_the_empty_one(make):
+    pictures = [make()("a", negative_prompt=negative).tobytes() for negative in ("", None)]
+    assert pictures[0] == pictures[1]
+    make(guidance=Guidance(baked_in=True, default=4.0))("a", negative_prompt=None)
+
+
+def test_a_picture_that_is_cut_short_is_told(make, tmp_path):
+    """Which Pillow finds when it loads the picture, not when it opens it."""
+    path = tmp_path / "x.jpg"
+    Image.effect_noise((64, 64), 50).save(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    pipeline = make()
+    for name in ("image", "mask"):
+        whole = {"image": GREY.resize((64, 64)), "mask": GREY.resize((64, 64))}
+        with (
+            Image.open(path) as cut,
+            pytest.raises(RequestError, match=f"The {name} cannot be read: image file is trunc"),
+        ):
+            pipeline("a", **{**whole, name: cut})
     assert not pipeline.components.evaluations
 
 

@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from tfsnap.runtime import Bundle, RequestError
+from tfsnap.runtime import Bundle, RequestError, TextToImage
 from tfsnap.runtime.manifest import Manifest
-from tfsnap.runtime.sizes import Size, check_sizes, parse_size
+from tfsnap.runtime.sizes import Size, check_sizes, height_and_width, parse_size
 
 SIZES = [
     {"height": 16, "width": 16, "latent": [8, 8, 4]},
@@ -30,6 +30,19 @@ def test_height_comes_first():
 def test_what_is_no_size(text):
     with pytest.raises(RequestError, match="it must be HEIGHTxWIDTH, as 512x768, or one"):
         parse_size(text)
+
+
+def test_programs_give_numbers():
+    assert height_and_width((512, 768)) == height_and_width([512, 768]) == (512, 768)
+    assert height_and_width(512) == (512, 512)
+
+
+@pytest.mark.parametrize("size", [(512,), (512, 768, 3), "512", ("512", "768"), 512.0, {}])
+def test_what_is_no_size_of_a_program(size):
+    with pytest.raises(
+        RequestError, match=r"it must be \(height, width\) in pixels, or one number"
+    ):
+        height_and_width(size)
 
 
 def test_contracts_of_another_size(values):
@@ -79,6 +92,8 @@ def test_a_size_that_a_bundle_does_not_draw(tiny_bundle, edit):
     assert bundle.at(16, 16) is bundle
     with pytest.raises(RequestError, match=r"draws pictures of 16x16 pixels .*, not 16x24"):
         bundle.at(16, 24)
+    with pytest.raises(RequestError, match="not 24x24"):
+        TextToImage(bundle, size=24)
     several = Bundle.open(edit(lambda v: v.update(format_version=2, sizes=SIZES)))
     assert several.at(16, 24).signature_of("unet") == "16x24"
     assert several.at(16, 24).signature_of("text_encoder") == "serving_default"

@@ -29,6 +29,7 @@ from tfsnap.runtime.interpreter import find_backend, load
 from tfsnap.runtime.manifest import COMPONENTS
 from tfsnap.runtime.pipeline import Generated, Pipeline
 from tfsnap.runtime.shelf import Shelf
+from tfsnap.runtime.sizes import height_and_width
 from tfsnap.runtime.time_features import time_features
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ def benchmark(
     path: str | os.PathLike,
     *,
     prompt: str = "a picture",
-    size: tuple[int, int] | None = None,
+    size: int | tuple[int, int] | None = None,
     low_memory: bool = False,
     weight_cache: pathlib.Path | None = None,
     threads: int = 2,
@@ -176,11 +177,12 @@ class _FirstCalls:
 
 
 def _load(
-    path: str | os.PathLike, *, size: tuple[int, int] | None, **options: Any
+    path: str | os.PathLike, *, size: int | tuple[int, int] | None, **options: Any
 ) -> tuple[Bundle, dict[str, AnyNetwork], dict[str, float], Pipeline]:
     """As `TextToImage`, but also returns the networks and the milliseconds each took."""
     bundle = Bundle.open(path)
-    bundle = bundle.at(*(size or bundle.manifest.image_shape[:2]))
+    size = bundle.manifest.image_shape[:2] if size is None else size
+    bundle = bundle.at(*height_and_width(size))
     networks, times = {}, {}
     for name in COMPONENTS:
         networks[name], times[name] = timed(

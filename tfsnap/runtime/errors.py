@@ -2,6 +2,8 @@
 
 from tfsnap.errors import TfsnapError
 
+_SHOWN = 80  # Most characters of a value that a message repeats.
+
 
 class RequestError(TfsnapError, ValueError):
     """What was asked for is out of range: a prompt, a number of steps, an output path."""
@@ -26,6 +28,12 @@ class NotFiniteError(TfsnapError, ArithmeticError):
 def one_line(error: Exception) -> str:
     """The message of an error of a library, its lines joined."""
     return "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+
+
+def shown(value: object) -> str:
+    """A value for a message, or its type where it would take more than a line."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN and text.isprintable() else f"a {type(value).__name__}"
 
 
 class PromptTruncatedWarning(UserWarning):

@@ -1,7 +1,7 @@
 """From prompts to pictures with any implementation of the networks."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from tfsnap.diffusion.process import add_noise
 from tfsnap.diffusion.sampling import Callback, sample
 from tfsnap.diffusion.schedule import Point
 from tfsnap.runtime.components import Components
-from tfsnap.runtime.errors import NotFiniteError, PromptTruncatedWarning, RequestError
+from tfsnap.runtime.errors import NotFiniteError, PromptTruncatedWarning, RequestError, shown
 from tfsnap.runtime.guidance_features import guidance_inputs
 from tfsnap.runtime.philox import normal
 from tfsnap.runtime.pictures import from_mask, from_picture, to_picture
@@ -96,29 +96,28 @@ class Pipeline:
           An RGB picture, or a list of them if there are several; those of a prompt are together.
 
         Raises:
-          RequestError: a prompt is empty or a number out of range.
+          RequestError: a prompt is empty, or what is asked for out of range or of another type.
           NotFiniteError: a network returned NaN or infinity.
 
         Warns:
           PromptTruncatedWarning: a prompt was too long; the message says what was cut off.
         """
         alone = isinstance(prompt, str)
-        generated = self.generate([prompt] if alone else prompt, callback=callback, **options)
+        generated = self.generate(prompt, callback=callback, **options)
         pictures = [to_picture(result.image) for result in generated]
         return pictures[0] if alone and len(pictures) == 1 else pictures
 
     def generate(
-        self, prompts: Sequence[str], *, callback: Callback | None = None, **options: Any
+        self, prompts: str | Sequence[str], *, callback: Callback | None = None, **options: Any
     ) -> list[Generated]:
-        """As calling the pipeline with a list, but returns the tensors behind every picture."""
+        """As calling the pipeline, but returns the tensors behind every picture, always a list."""
         return list(self.each(prompts, callback=callback, **options))
 
     def each(
-        self, prompts: Sequence[str], *, callback: Callback | None = None, **options: Any
+        self, prompts: str | Sequence[str], *, callback: Callback | None = None, **options: Any
     ) -> Iterator[Generated]:
         """As `generate`, but yields every picture when it is drawn: a later one may fail."""
-        if not prompts:
-            raise RequestError("There is no prompt: give at least one")
+        prompts = _listed(prompts)
         request = Request(**options)
         planned = plan(request, self.settings)
         tokens = [self._tokens(prompt) for prompt in prompts]
@@ -212,6 +211,21 @@ class Pipeline:
                 PromptTruncatedWarning,
                 stacklevel=2,
             )
+
+
+def _listed(prompts: str | Iterable[str]) -> list[str]:
+    """The prompts; a string is one, not as many as it has letters."""
+    if isinstance(prompts, str):
+        return [prompts]
+    found = list(prompts) if isinstance(prompts, Iterable) else [prompts]
+    if not found:
+        raise RequestError("There is no prompt: give at least one")
+    for prompt in found:
+        if not isinstance(prompt, str):
+            raise RequestError(
+                f"The prompt is {shown(prompt)}; it must be a string, or a list of them"
+            )
+    return found
 
 
 def _at(point: Point, source: _Source, noise: np.ndarray) -> np.ndarray:

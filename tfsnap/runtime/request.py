@@ -1,7 +1,6 @@
 """What a caller asks for, checked, and what that means for a sampler."""
 
 import dataclasses
-import math
 import numbers
 
 from PIL import Image
@@ -10,7 +9,7 @@ from tfsnap.colours import upright_size
 from tfsnap.diffusion.paths import Path, Spacing
 from tfsnap.diffusion.samplers import SAMPLERS, Sampler
 from tfsnap.diffusion.schedule import NoiseSchedule
-from tfsnap.runtime.errors import RequestError
+from tfsnap.runtime.errors import RequestError, one_line, shown
 from tfsnap.runtime.settings import MAX_GUIDANCE, Settings
 
 _STRENGTH = 0.8  # Of image-to-image, as in diffusers.
@@ -21,7 +20,8 @@ class Request:
     """How pictures are to be generated.
 
     Attributes:
-      negative_prompt: what to steer away from; it has no effect where guidance is 1.
+      negative_prompt: what to steer away from, of all prompts; it has no effect where guidance is
+        1. None is the empty one.
       images_per_prompt: pictures of every prompt, with the seeds `seed`, `seed + 1`, ...
       steps: steps of the sampler, 1 .. `settings.schedule.steps`; by default the bundle's.
       guidance: guidance scale, 0 .. 50; 1 is none and saves half of the time where the UNet does
@@ -37,7 +37,7 @@ class Request:
         taken; by default 0.8, and 1 with a mask, which starts from noise alone.
     """
 
-    negative_prompt: str = ""
+    negative_prompt: str | None = ""
     images_per_prompt: int = 1
     steps: int | None = None
     guidance: float | None = None
@@ -46,6 +46,10 @@ class Request:
     image: Image.Image | None = None
     mask: Image.Image | None = None
     strength: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.negative_prompt is None:
+            object.__setattr__(self, "negative_prompt", "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +79,15 @@ def plan(request: Request, settings: Settings) -> Plan:
     """Checks a request.
 
     Raises:
-      RequestError: something in it is out of range.
+      RequestError: something in it is out of range, of another type, or a damaged picture.
     """
+    if not isinstance(request.negative_prompt, str):
+        raise RequestError(
+            f"negative_prompt is {shown(request.negative_prompt)}; it must be one string, for all "
+            "prompts"
+        )
     name = settings.sampler.default if request.sampler is None else request.sampler
-    if name not in SAMPLERS:
+    if not isinstance(name, str) or name not in SAMPLERS:
         raise RequestError(f"sampler is {name!r}; it must be one of {', '.join(SAMPLERS)}")
     sampler, spacing = SAMPLERS[name], settings.sampler.times(name)
     path = _path(request, settings, name, spacing)
@@ -120,7 +129,9 @@ def _strength(request: Request) -> float:
             if getattr(request, field) is not None:
                 raise RequestError(f"{field} is given without an image: it belongs to one")
         return 1.0
+    _require_picture(request.image, "image")
     if request.mask is not None:
+        _require_picture(request.mask, "mask")
         mask, image = upright_size(request.mask), upright_size(request.image)
         if mask != image:
             raise RequestError(
@@ -131,9 +142,25 @@ def _strength(request: Request) -> float:
     strength = request.strength
     if strength is None:
         return _STRENGTH if request.mask is None else 1.0
-    if not 0.0 < strength <= 1.0:
-        raise RequestError(f"strength is {strength!r}; it must be above 0 and at most 1")
+    if not isinstance(strength, numbers.Real) or not 0.0 < strength <= 1.0:
+        raise RequestError(
+            f"strength is {shown(strength)}; it must be a number above 0 and at most 1"
+        )
     return float(strength)
+
+
+def _require_picture(picture: object, name: str) -> None:
+    if not isinstance(picture, Image.Image):
+        raise RequestError(
+            f"{name} is {shown(picture)}; it must be a picture of PIL: Image.open(path) opens a "
+            "file, Image.fromarray(levels) takes uint8 [H, W, 3]"
+        )
+    try:
+        picture.load()
+    except Exception as error:  # Pillow's readers fail in any way on what is damaged.
+        raise RequestError(
+            f"The {name} cannot be read: {one_line(error)}: copy or save its file again"
+        ) from error
 
 
 def _guidance(request: Request, settings: Settings) -> float:
@@ -149,8 +176,10 @@ def _guidance(request: Request, settings: Settings) -> float:
             "the negative prompt"
         )
     guidance = about.default if guidance is None else guidance
-    if not (math.isfinite(guidance) and 0 <= guidance <= MAX_GUIDANCE):
-        raise RequestError(f"guidance is {guidance!r}; it must be between 0 and {MAX_GUIDANCE:g}")
+    if not isinstance(guidance, numbers.Real) or not 0 <= guidance <= MAX_GUIDANCE:
+        raise RequestError(
+            f"guidance is {shown(guidance)}; it must be a number between 0 and {MAX_GUIDANCE:g}"
+        )
     return float(guidance)
 
 

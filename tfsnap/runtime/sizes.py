@@ -1,10 +1,12 @@
 """The sizes of picture that one bundle draws."""
 
 import dataclasses
+import numbers
 import re
+from collections.abc import Sequence
 
 from tfsnap.config import Config
-from tfsnap.runtime.errors import RequestError
+from tfsnap.runtime.errors import RequestError, shown
 
 _LATENTS, _IMAGES = ("latent", "prediction"), ("image",)  # Names of the tensors that depend on it.
 
@@ -60,6 +62,22 @@ def parse_size(text: str) -> tuple[int, int]:
             f"The size is {text!r}; it must be HEIGHTxWIDTH, as 512x768, or one number for a square"
         )
     return int(found[1]), int(found[2] or found[1])
+
+
+def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of a size as programs give it; a number is a square.
+
+    Raises:
+      RequestError: it is something else.
+    """
+    pair = (size, size) if isinstance(size, numbers.Integral) else size
+    valid = isinstance(pair, Sequence) and len(pair) == 2
+    if not valid or not all(isinstance(side, numbers.Integral) for side in pair):
+        raise RequestError(
+            f"size is {shown(size)}; it must be (height, width) in pixels, or one number for a "
+            "square"
+        )
+    return int(pair[0]), int(pair[1])
 
 
 def check_sizes(

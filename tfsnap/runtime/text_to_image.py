@@ -6,6 +6,7 @@ import pathlib
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.components import TFLiteComponents
 from tfsnap.runtime.pipeline import Pipeline
+from tfsnap.runtime.sizes import height_and_width
 
 
 class TextToImage(Pipeline):
@@ -13,8 +14,8 @@ class TextToImage(Pipeline):
 
     Args:
       bundle: the bundle or its path.
-      size: height and width of the pictures in pixels, one of those that the bundle draws; by
-        default its first.
+      size: height and width of the pictures in pixels, or one number for a square; one of those
+        that the bundle draws, by default its first.
       threads: number of threads that the networks may use.
       interpreter: "ai_edge_litert" or "tflite_runtime"; by default whichever there is, see
         `tfsnap.runtime.interpreter.find_backend`.
@@ -36,7 +37,7 @@ class TextToImage(Pipeline):
         self,
         bundle: Bundle | str | os.PathLike,
         *,
-        size: tuple[int, int] | None = None,
+        size: int | tuple[int, int] | None = None,
         threads: int = 2,
         interpreter: str | None = None,
         low_memory: bool = False,
@@ -44,7 +45,8 @@ class TextToImage(Pipeline):
     ):
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
-        bundle = bundle.at(*(size or bundle.manifest.image_shape[:2]))
+        size = bundle.manifest.image_shape[:2] if size is None else size
+        bundle = bundle.at(*height_and_width(size))
         super().__init__(
             TFLiteComponents.load(
                 bundle,
