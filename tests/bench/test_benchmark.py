@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.runtime.processes import INTERPRETERS, ROOT, complaint, run
+from tests.runtime.processes import INTERPRETERS, ROOT, complaint, run, run_code
 from tfsnap.bench import device
 from tfsnap.bench.report import LatencyReport, Timing
 from tfsnap.bench.timing import benchmark
@@ -40,6 +40,10 @@ def test_reports_every_part(tiny_bundle, tmp_path, interpreter):
         "delegated_share": None,
         "threads": 1,
         "interpreter": interpreter,
+        "size": [16, 16],
+        "low_memory": False,
+        "weight_cache": False,
+        "sampler": "ddim",
         "steps": 4,
         "guidance": 3.0,
         "evaluations": 8,
@@ -58,10 +62,41 @@ def test_guidance_and_steps_are_those_asked_for(tiny_bundle, tmp_path):
 
 def test_what_saves_memory_is_measured_as_it_will_run(tiny_bundle, tmp_path):
     cache = tmp_path / "cache"
+    path = tmp_path / "r.json"
     flags = ["--runs=1", "--pictures=1", "--low_memory", f"--weight_cache={cache}"]
-    done = run([TOOL, f"--bundle={tiny_bundle}", *flags], interpreter="ai_edge_litert")
+    command = [TOOL, f"--bundle={tiny_bundle}", *flags, f"--json={path}"]
+    done = run(command, interpreter="ai_edge_litert")
     assert done.returncode == 0, done.stderr
     assert len(list(cache.iterdir())) == 3
+    report = json.loads(path.read_text())
+    assert (report["low_memory"], report["weight_cache"]) == (True, True)
+
+
+def test_a_warm_run_does_not_load_its_network(tiny_bundle):
+    """Where networks take turns in memory, and there is no other run before."""
+    code = """
+    import json, sys
+    from tfsnap.bench import timing
+
+    measure, load, during = timing._measure, timing.load_component, []
+    def load_and_tell(*args, **options):
+        network = load(*args, **options)
+        again = network._load
+        network._load = lambda: during.append("load") or again()
+        return network
+    def measure_and_tell(run, **counts):
+        during.append("measure")
+        times = measure(run, **counts)
+        during.append("end")
+        return times
+    timing.load_component, timing._measure = load_and_tell, measure_and_tell
+    counts = {"warmup": 0, "runs": 1, "picture_warmup": 0, "pictures": 1}
+    timing.benchmark(sys.argv[1], low_memory=True, steps=1, **counts)
+    print(json.dumps(during))
+    """
+    told = run_code(code, tiny_bundle)
+    loads, ends = ["load"] * 3, ["measure", "end"]
+    assert told == [*loads, "measure", *loads, "end", *(["load", *ends] * 3)]
 
 
 def test_the_table_has_a_line_for_every_timing():
@@ -75,6 +110,10 @@ def test_the_table_has_a_line_for_every_timing():
         threads=8,
         interpreter="ai_edge_litert",
         interpreter_version="2.3.0",
+        size=(16, 24),
+        low_memory=True,
+        weight_cache=False,
+        sampler="ddim",
         steps=9,
         guidance=4.0,
         evaluations=18,
@@ -86,7 +125,8 @@ def test_the_table_has_a_line_for_every_timing():
     assert "desktop: abacus" in table
     assert "none, share of nodes 50%" in table
     assert "threads       8" in table
-    assert "9 steps, guidance 4, 18 UNet evaluations" in table
+    assert "memory        one network at a time, without a weight cache" in table
+    assert "16x24 pixels, ddim, 9 steps, guidance 4, 18 UNet evaluations" in table
     assert "peak memory   unknown" in table
     for name in ("unet", "picture"):
         (line,) = [line for line in table.splitlines() if line.startswith(f"{name}  ")][-1:]

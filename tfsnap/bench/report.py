@@ -13,7 +13,8 @@ class Timing:
 
     Attributes:
       load_ms: until it is ready to run.
-      first_run_ms: the first run, which fills caches and allocates.
+      first_run_ms: the first run, which fills caches and allocates; where networks take turns in
+        memory, it loads its network too.
       warm_p50_ms: median of the measured runs.
       warm_p90_ms: 90th percentile of the measured runs.
       warmup: runs between the first and the measured ones, not measured.
@@ -47,6 +48,11 @@ class LatencyReport:
       threads: threads that the networks could use.
       interpreter: package of the interpreter.
       interpreter_version: of that package.
+      size: height and width of a picture, in pixels.
+      low_memory: whether networks took turns in memory. A picture's times then include loading
+        each; a network's warm runs do not, but for its chunks, if it has several.
+      weight_cache: whether XNNPACK's copies of the weights were kept in files.
+      sampler: name of the sampler of a picture.
       steps: steps of a picture.
       guidance: guidance scale of a picture.
       evaluations: evaluations of the UNet in a picture.
@@ -64,6 +70,10 @@ class LatencyReport:
     threads: int
     interpreter: str
     interpreter_version: str
+    size: tuple[int, int]
+    low_memory: bool
+    weight_cache: bool
+    sampler: str
     steps: int
     guidance: float
     evaluations: int
@@ -78,6 +88,7 @@ class LatencyReport:
     def table(self) -> str:
         """Returns all fields as lines for a terminal."""
         share = "unknown" if self.delegated_share is None else f"{self.delegated_share:.0%}"
+        height, width = self.size
         memory = "unknown" if self.peak_memory_mb is None else f"{self.peak_memory_mb:.0f} MB"
         facts = {
             "bundle": f"{self.bundle}, {self.precision}",
@@ -85,14 +96,19 @@ class LatencyReport:
             "delegate": f"{self.delegate}, share of nodes {share}",
             "threads": str(self.threads),
             "interpreter": f"{self.interpreter} {self.interpreter_version}",
-            "picture": f"{self.steps} steps, guidance {self.guidance:g}, {self.evaluations} UNet "
-            "evaluations",
+            "memory": self._memory(),
+            "picture": f"{height}x{width} pixels, {self.sampler}, {self.steps} steps, guidance "
+            f"{self.guidance:g}, {self.evaluations} UNet evaluations",
             "peak memory": f"{memory}, the whole process",
         }
         head = f"{'ms':14}{'load':>10}{'first':>10}{'p50':>10}{'p90':>10}{'warm-up':>10}{'runs':>6}"
         rows = [_row(name, timing) for name, timing in self.components.items()]
         lines = [f"{name:14}{fact}" for name, fact in facts.items()]
         return "\n".join([*lines, "", head, *rows, _row("picture", self.picture)])
+
+    def _memory(self) -> str:
+        held = "one network at a time" if self.low_memory else "all networks"
+        return f"{held}, {'with' if self.weight_cache else 'without'} a weight cache"
 
 
 def _row(name: str, timing: Timing) -> str:

@@ -102,6 +102,8 @@ def benchmark(
     components = {}
     for name, run in _single_runs(pipeline, generated).items():
         progress(f"{warmup} + {runs} runs of {name}")
+        if low_memory:
+            run()  # Loads it, which is no part of a warm run.
         times = _measure(run, warmup=warmup, runs=runs)
         components[name] = Timing.of(network_load[name], watched.first_ms[name], times, warmup)
     return LatencyReport(
@@ -113,6 +115,10 @@ def benchmark(
         threads=threads,
         interpreter=backend.name,
         interpreter_version=backend.version,
+        size=tuple(bundle.manifest.image_shape[:2]),
+        low_memory=low_memory,
+        weight_cache=weight_cache is not None,
+        sampler=pipeline.settings.sampler.default,
         steps=steps or pipeline.settings.sampler.steps,
         guidance=pipeline.settings.guidance.default if guidance is None else guidance,
         evaluations=watched.calls["unet"],
