@@ -76,6 +76,29 @@ def test_weights_that_predict_something_else_than_the_config_are_refused(network
         load_finished(tmp_path)
 
 
+ELSEWHERE = "runs/a/weights.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("field", "job"),
+    [
+        ("autoencoder", UNetJob(autoencoder=ELSEWHERE)),
+        ("clip", UNetJob(clip=ELSEWHERE)),
+        ("lora.base", UNetJob(lora=LoraConfig(rank=2, base=ELSEWHERE))),
+    ],
+)
+def test_a_path_that_leads_nowhere_from_here_is_told_with_the_folder(
+    tmp_path, monkeypatch, field, job
+):
+    """As of a run that was trained from the repository's root."""
+    monkeypatch.chdir(tmp_path)
+    save_config(tmp_path / "run", job)
+    (tmp_path / "run" / WEIGHTS).touch()
+    told = rf"run/config.json says that {field} is {ELSEWHERE}.* none in {tmp_path}: .* has runs/"
+    with pytest.raises(WeightFileError, match=told):
+        load_finished("run")
+
+
 @pytest.mark.parametrize("whose", ["its own", "its base's"])
 def test_a_lora_is_drawn_as_it_was_distilled_to_be(networks, tmp_path, whose):
     distilled = {"distilled": {"steps": 4, "guidance": 3.0, "sampler": "lcm"}}

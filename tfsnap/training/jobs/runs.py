@@ -156,10 +156,12 @@ def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
       workdir: folder of the UNet's run.
 
     Raises:
-      WeightFileError: the run is not finished, or a weight file is missing or damaged.
+      WeightFileError: the run is not finished, or a weight file is missing or damaged; relative
+        paths in its config are looked for where the program is run.
     """
     job = load_unet_job(workdir)
     weights = require_finished(workdir, job)
+    _require_there(workdir, {**job.weights, "lora.base": job.lora.base})
     if job.lora.rank:
         base, (tensors, about) = job.lora_base(), load_tensors(weights)
         made_for = Distilled.of(about) or Distilled.of(base.about)
@@ -177,6 +179,18 @@ def _require_like_config(weights: pathlib.Path, job: UNetJob, about: dict[str, A
         raise WeightFileError(
             f"{weights} was trained with another config than its folder has: {'; '.join(changed)}"
         )
+
+
+def _require_there(workdir: str | os.PathLike, files: dict[str, str]) -> None:
+    """Tells what relative paths of a run's config are relative to, where one leads nowhere."""
+    for field, name in files.items():
+        path = pathlib.Path(name)
+        if name and not path.is_absolute() and not path.is_file():
+            raise WeightFileError(
+                f"{pathlib.Path(workdir) / _CONFIG} says that {field} is {name}, and there is none "
+                f"in {pathlib.Path.cwd()}: paths in it are relative to the folder that programs "
+                f"are run in, so run this one in the folder that has {path.parts[0]}/"
+            )
 
 
 def _to_dict(job: AnyJob) -> dict[str, Any]:
