@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from tfsnap.runtime import TfsnapError  # Here, so that --help needs no numpy.
     except ModuleNotFoundError as error:
-        return _fail(command, f"{error.name} is not installed: pip install 'tfsnap[runtime]'")
+        return _fail(command, f"{error.name} is not installed: {_install('runtime')}")
     try:
         with _plain_warnings(command):
             arguments.run(arguments)
@@ -99,14 +99,13 @@ def _load(arguments: argparse.Namespace) -> Any:
     from tfsnap.runtime.sizes import parse_size
 
     size = None if arguments.size is None else parse_size(arguments.size)
+    options = _interpreter_options(arguments)
     if arguments.weights is None:
-        return TextToImage(
-            arguments.bundle,
-            size=size,
-            threads=arguments.threads,
-            interpreter=arguments.interpreter,
-            low_memory=arguments.low_memory,
-            weight_cache=arguments.weight_cache,
+        return TextToImage(arguments.bundle, size=size, **options)
+    if options:
+        given = " and ".join(f"--{name}" for name in options)
+        raise RequestError(
+            f"--weights runs the Keras model, without an interpreter: leave out {given}"
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # Else TensorFlow greets everyone.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -114,10 +113,21 @@ def _load(arguments: argparse.Namespace) -> Any:
         from tfsnap.pretrained import load_pipeline
     except ModuleNotFoundError as error:
         raise RequestError(
-            f"{error.name} is not installed, which --weights needs: pip install 'tfsnap[train]'"
+            f"{error.name} is not installed, which --weights needs: {_install('train')}"
         ) from error
     height, width = size or (None, None)
     return load_pipeline(arguments.weights, height=height, width=width)
+
+
+def _interpreter_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How a bundle's networks are to be held and run, as far as it is given."""
+    names = ("threads", "interpreter", "low_memory", "weight_cache")
+    values = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _install(extra: str) -> str:
+    return f"pip install '.[{extra}]' in a clone of the repository"
 
 
 def _labelled(pictures: Sequence[Any], prompts: Sequence[str]) -> Any:
@@ -137,16 +147,13 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         arguments.bundle,
         prompt=arguments.prompt,
         size=None if arguments.size is None else parse_size(arguments.size),
-        low_memory=arguments.low_memory,
-        weight_cache=arguments.weight_cache,
-        threads=arguments.threads,
         steps=arguments.steps,
         guidance=arguments.guidance,
         warmup=arguments.warmup,
         runs=arguments.runs,
         picture_warmup=arguments.picture_warmup,
         pictures=arguments.pictures,
-        interpreter=arguments.interpreter,
+        **_interpreter_options(arguments),
         progress=lambda text: print(f"measuring: {text}", file=sys.stderr),
     )
     _tell(report.table())
@@ -217,7 +224,9 @@ def _parser() -> argparse.ArgumentParser:
         "--weights",
         help="folder of tools/convert_weights.py, or workdir of a UNet; runs the Keras model",
     )
-    _add_common_flags(generate)
+    _add_common_flags(
+        generate, guidance="the bundle's; with --weights 7.5, or the scale distilled into them"
+    )
     generate.add_argument("--prompt", action="append", required=True, help="may be repeated")
     generate.add_argument("--negative_prompt", default="", help="what to steer away from")
     generate.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -241,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     benchmark = commands.add_parser("benchmark", help="measure latency", allow_abbrev=False)
     benchmark.set_defaults(run=_benchmark)
     benchmark.add_argument("--bundle", required=True, help="folder or file of a bundle")
-    _add_common_flags(benchmark)
+    _add_common_flags(benchmark, guidance="the bundle's")
     benchmark.add_argument("--prompt", default="a picture", help="default: %(default)s")
     for name, default, meaning in (
         ("runs", 20, "measured runs of each network"),
@@ -255,15 +264,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_common_flags(parser: argparse.ArgumentParser) -> None:
+def _add_common_flags(parser: argparse.ArgumentParser, *, guidance: str) -> None:
     parser.add_argument("--steps", type=int, help="default: the model's")
-    parser.add_argument("--guidance", type=float, help="1 is none; default: the model's")
+    parser.add_argument("--guidance", type=float, help=f"1 is none; default: {guidance}")
     parser.add_argument(
         "--size", help="height x width in pixels, as 512x768; of a bundle, one that it was made for"
     )
     parser.add_argument(
         "--low_memory",
         action="store_true",
+        default=None,  # Tells whether it is given, as in those below.
         help="hold one network at a time, and one chunk of one that is stored in several",
     )
     parser.add_argument(
@@ -272,7 +282,7 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="keep XNNPACK's copies of the weights in files here: less memory, loaded faster",
     )
-    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, help="of a bundle's networks; default: 2")
     parser.add_argument(
         "--interpreter", help="ai_edge_litert or tflite_runtime; default: what is installed"
     )

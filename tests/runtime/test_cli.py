@@ -146,7 +146,7 @@ def test_weights_without_tensorflow_are_one_line(tmp_path):
     )
     flags = [f"--weights={tmp_path}", "--prompt=a", f"--output={tmp_path / 'x.png'}"]
     line = complaint(run(["-c", code, "generate", *flags]))
-    assert "tensorflow is not installed, which --weights needs: pip install 'tfsnap[train]'" in line
+    assert "tensorflow is not installed, which --weights needs: pip install '.[train]'" in line
 
 
 def test_a_long_prompt_is_a_warning(tiny_bundle, tmp_path):
@@ -236,7 +236,7 @@ def test_an_installation_without_the_extra(package):
         "from tfsnap.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     line = complaint(run(["-c", code, "generate", "--bundle=b", "--prompt=a", "--output=x.png"]))
-    assert "is not installed: pip install 'tfsnap[runtime]'" in line
+    assert "is not installed: pip install '.[runtime]' in a clone" in line
 
 
 def fails(capsys, *flags):
@@ -264,6 +264,28 @@ def test_how_a_bundle_is_loaded(capsys, monkeypatch, tmp_path):
     }
     line = fails(capsys, "--bundle=b", f"--output={tmp_path / 'x.png'}", *flags)
     assert line.endswith(f"b {options}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--low_memory"], "--low_memory"),
+        (["--threads=2", "--weight_cache=c"], "--threads and --weight_cache"),
+        (["--interpreter=ai_edge_litert"], "--interpreter"),
+    ],
+)
+def test_flags_that_weights_do_not_take(capsys, tmp_path, flags, told):
+    line = fails(capsys, f"--weights={tmp_path}", f"--output={tmp_path / 'x.png'}", *flags)
+    assert line.endswith(f"the Keras model, without an interpreter: leave out {told}")
+
+
+def test_what_is_not_given_is_left_to_the_runtime(capsys, monkeypatch, tmp_path):
+    def load(bundle, **options):
+        raise RequestError(f"{bundle} {options}")
+
+    monkeypatch.setattr("tfsnap.runtime.TextToImage", load)
+    line = fails(capsys, "--bundle=b", f"--output={tmp_path / 'x.png'}")
+    assert line.endswith("b {'size': None}")
 
 
 def test_bad_bundles(capsys, tmp_path, edit):
