@@ -51,19 +51,23 @@ def networks(flag: flags.FlagHolder) -> dict[str, NetworkFlag]:
     """NAME=PATH?steps=8&guidance=3&sampler=ddim,... as a dict; each setting may be left out.
 
     Raises:
-      ValueError: as `named_paths`, a setting is unknown or its value is not one, or a name is
-        there both with a training's number and without.
+      ValueError: as `named_paths`, a setting is unknown, there twice or its value is not one, or
+        a name is there both with a training's number and without.
     """
     found = {}
     for name, value in named_paths(flag).items():
         path, _, query = value.partition("?")
         try:
-            given = urllib.parse.parse_qsl(query, strict_parsing=bool(query))
+            given = urllib.parse.parse_qsl(
+                query, keep_blank_values=True, strict_parsing=bool(query)
+            )
             settings = {key: _SETTINGS[key](text) for key, text in given}
+            if len(settings) < len(given):
+                raise ValueError(f"{query} has a setting twice")
         except (KeyError, ValueError) as error:
             raise ValueError(
                 f"--{flag.name} has {query!r} for {name}; behind the ? may come steps=, guidance= "
-                f"and sampler= (one of {', '.join(SAMPLERS)}), joined by &"
+                f"and sampler= (one of {', '.join(SAMPLERS)}), each once, joined by &"
             ) from error
         found[name] = NetworkFlag(path, **settings)
     for name in found:

@@ -149,6 +149,8 @@ def test_trainings_of_one_network_are_compared_with_those_of_the_same_number(
         (["--networks=a=1,a@1=2"], "--networks has a and a@1: give all trainings of a a number"),
         (["--networks=a@=1"], "--networks has 'a@=1'; it is a list of NAME=PATH"),
         (["--networks=a=x?step=3"], "--networks has 'step=3' for a; behind the ? may come steps="),
+        (["--networks=a=x?steps="], "--networks has 'steps=' for a; behind the ? may come"),
+        (["--networks=a=x?steps=8&steps=4"], "--networks has 'steps=8&steps=4' for a; behind"),
         (["--networks=a=x?steps=0"], "--networks has 'steps=0' for a; behind the ? may come"),
         (["--networks=a=x?sampler=dpm"], "sampler= (one of ddim, dpmpp_2m,"),
         (["--clip=x"], "x: no such weight file"),
