@@ -3,7 +3,7 @@ import pytest
 from keras_cv.src.models.stable_diffusion.constants import _ALPHAS_CUMPROD
 
 from tfsnap.config import ScheduleConfig
-from tfsnap.diffusion.paths import Spacing, spaced_path
+from tfsnap.diffusion.paths import Spacing, dpm_path, spaced_path
 from tfsnap.diffusion.schedule import NoiseSchedule
 
 
@@ -80,3 +80,6 @@ def test_leading_times_that_would_pass_the_noisiest_step_are_refused():
     assert list(times[:2]) == [901, 801]
     with pytest.raises(ValueError, match="steps is 1000; leading times with an offset of 1"):
         times_of(1000, "leading", offset=1)
+    # One more is chosen than is taken; the number that is told is the one that was asked for.
+    with pytest.raises(ValueError, match="steps is 999; leading times with an offset of 1"):
+        dpm_path(NoiseSchedule(), 999, Spacing("leading", 1))

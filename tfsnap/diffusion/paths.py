@@ -40,13 +40,14 @@ class Spacing(NamedTuple):
     end: int = END
 
 
-def _spaced(steps: int, sampling_steps: int, spacing: Spacing) -> np.ndarray:
+def _spaced(steps: int, sampling_steps: int, spacing: Spacing, *, leave_out: int = 0) -> np.ndarray:
     """The times at which a sampler evaluates the network, not yet rounded.
 
     Args:
       steps: number of training steps of the schedule.
       sampling_steps: number of network evaluations, 1 .. steps.
       spacing: how they are chosen.
+      leave_out: how many more of them are chosen, and the least noisy left out.
 
     Returns:
       float64 [sampling_steps], strictly falling.
@@ -59,19 +60,20 @@ def _spaced(steps: int, sampling_steps: int, spacing: Spacing) -> np.ndarray:
     require_steps(sampling_steps, steps)
     # Spelled out: np.arange with a step and np.linspace accumulate rounding errors, and other
     # languages must choose the same steps.
-    rank = np.arange(sampling_steps)
+    count = sampling_steps + leave_out
+    rank = np.arange(count)
     if spacing.kind == "trailing":
-        return np.round(steps - rank * steps / sampling_steps) - 1
+        return (np.round(steps - rank * steps / count) - 1)[:sampling_steps]
     if spacing.kind == "leading":
-        times = (rank * (steps // sampling_steps))[::-1] + float(spacing.offset)
+        times = (rank * (steps // count))[::-1] + float(spacing.offset)
         if times[0] > steps - 1:
             raise ValueError(
                 f"steps is {sampling_steps}; leading times with an offset of {spacing.offset} "
                 "would begin beyond the schedule: take fewer"
             )
-        return times
+        return times[:sampling_steps]
     if spacing.kind == "linspace":
-        return (rank * (steps - 1) / max(sampling_steps - 1, 1))[::-1]
+        return (rank * (steps - 1) / max(count - 1, 1))[::-1][:sampling_steps]
     raise ValueError(f"spacing is {spacing.kind!r}; it must be trailing, leading or linspace")
 
 
@@ -118,8 +120,8 @@ def dpm_path(schedule: NoiseSchedule, steps: int, spacing: Spacing) -> Path:
     """
     require_steps(steps, schedule.steps)
     extra = int(spacing.kind != "trailing" and steps < schedule.steps)
-    times = np.round(_spaced(schedule.steps, steps + extra, spacing))
-    return _through(schedule, times[:steps])
+    times = _spaced(schedule.steps, steps, spacing, leave_out=extra)
+    return _through(schedule, np.round(times))
 
 
 def karras_path(schedule: NoiseSchedule, steps: int, spacing: Spacing) -> Path:
