@@ -93,6 +93,12 @@ def replaced(path, value):
         ("latent.shape", "8x8", "shape is '8x8'; it must be a list"),
         ("latent.shape", [8, 8], "height, width and channels"),
         ("latent.shape", [16, 8, 4], r"latent is float32 \[1, 8, 8, 4\]; .* \[1, 16, 8, 4\]"),
+        pytest.param(
+            "latent.scale",
+            10**399,
+            "latent: scale has 400 digits; it must be a number up to 1e308",
+            id="latent.scale of 400 digits",
+        ),
         ("guidance.baked_in", 1, "baked_in is 1; it must be true or false"),
         ("guidance.width", 5, "width is 5; it must be even and at least 4"),
         (

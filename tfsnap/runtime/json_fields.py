@@ -53,9 +53,17 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     if hint is Any:
         return value
     if hint is float and type(value) is int:
-        return float(value)
+        return _as_float(value, where)
     _require(type(value) is hint, value, where, _NAMES[hint])
     return value
+
+
+def _as_float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        digits = len(str(value))
+        raise ValueError(f"{where} has {digits} digits; it must be a number up to 1e308") from error
 
 
 def _require(valid: bool, value: Any, where: str, wanted: str) -> None:

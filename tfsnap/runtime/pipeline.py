@@ -31,8 +31,9 @@ class Generated(NamedTuple):
     Attributes:
       tokens: int32 [1, T], of the prompt.
       context: float32 [1, T, C], of the prompt.
-      noise: float32 [1, h, w, c], where sampling started.
-      latent: float32 [1, h, w, c], where it ended.
+      noise: float32 [1, h, w, c], standard normal, drawn from the seed. Sampling starts from it,
+        for Euler's methods scaled; from a picture, with as much of it as the strength asks for.
+      latent: float32 [1, h, w, c], where sampling ended.
       image: float32 [1, H, W, 3], nominally in [-1, 1].
     """
 
