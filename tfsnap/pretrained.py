@@ -11,13 +11,13 @@ from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.data.fetch import FetchError
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.export.keras_components import keras_pipeline, settings_of
-from tfsnap.models.latent_diffusion import LatentDiffusion
+from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
 from tfsnap.runtime.errors import RequestError, WeightsError
 from tfsnap.runtime.pipeline import Pipeline
 from tfsnap.runtime.settings import Sampler
 from tfsnap.training.jobs.runs import is_run, load_finished
 from tfsnap.weights.archive import Opened, Trained, load_trained, open_trained
-from tfsnap.weights.component import read_config
+from tfsnap.weights.component import DESCRIPTION_ERRORS, read_config
 from tfsnap.weights.diffusers_config import sampling_from_json
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
@@ -35,7 +35,7 @@ class Pretrained(NamedTuple):
     Attributes:
       model: networks without weights, see `tfsnap.weights.archive.Opened`.
       values: what their variables hold, by address.
-      sampler: of the checkpoint's scheduler, 50 steps.
+      sampler: what a distilled UNet was made for; else of the checkpoint's scheduler, 50 steps.
     """
 
     model: LatentDiffusion
@@ -55,7 +55,7 @@ def open_pretrained(folder: str | os.PathLike) -> Pretrained:
     except (OSError, ValueError) as error:
         raise WeightsError(str(error)) from error
     values = {name: value for part in opened.values() for name, value in part.values.items()}
-    return Pretrained(model, values, _sampler(opened["unet"].about))
+    return Pretrained(model, values, _sampler(model.distilled, opened["unet"].about))
 
 
 def load_pipeline(
@@ -70,7 +70,8 @@ def load_pipeline(
 
     Returns:
       A pipeline with guidance 7.5, and with the sampler, spacing and 50 steps of the checkpoint's
-      scheduler; DDIM where there is none. A run's distilled UNet has its own sampler and steps.
+      scheduler; DDIM where there is none. A distilled UNet has its own sampler and steps, and
+      perhaps its own guidance.
 
     Raises:
       WeightsError: a file is missing, damaged or holds something else.
@@ -93,9 +94,10 @@ def _load(folder: pathlib.Path) -> tuple[LatentDiffusion, Sampler]:
     """The networks, and how they are sampled by default."""
     if is_run(folder):
         found = load_finished(folder)
-        return found, Sampler(found.sampler, found.steps if found.distilled else STEPS)
+        return found, _sampler(found.distilled, {})
     loaded = _networks(folder, load_trained)
-    return _assemble(folder, loaded), _sampler(loaded["unet"].about)
+    model = _assemble(folder, loaded)
+    return model, _sampler(model.distilled, loaded["unet"].about)
 
 
 def _networks(
@@ -140,10 +142,30 @@ def _assemble(
         prediction=unet_about.get("prediction", "epsilon"),
         resolution=(height, width),
         pad_token=text_about.get("pad_token", 0),
+        distilled=_distilled(folder, unet_about),
     )
 
 
-def _sampler(about: dict[str, Any]) -> Sampler:
+def _distilled(folder: str | os.PathLike, about: Mapping[str, Any]) -> Distilled | None:
+    try:
+        found = Distilled.of(about)
+        _sampler(found, {})
+    except DESCRIPTION_ERRORS as error:
+        raise WeightFileError(
+            f"{folder}: its UNet's description is damaged, or a newer tfsnap's: distilled is "
+            f"{about['distilled']} ({error})"
+        ) from error
+    return found
+
+
+def _sampler(distilled: Distilled | None, about: Mapping[str, Any]) -> Sampler:
+    """How a UNet with such a description is sampled by default.
+
+    What it learnt by distillation goes before the scheduler that its teacher came with: students
+    learn the times of the default spacing.
+    """
+    if distilled:
+        return Sampler(distilled.sampler, distilled.steps)
     scheduler = about.get("diffusers_scheduler")
     return Sampler(steps=STEPS, **(sampling_from_json(scheduler) if scheduler else {}))
 

@@ -61,7 +61,10 @@ _PROMPT = flags.DEFINE_string(
     "prompt", "red apple, noto style", "What goldens and the parity check generate."
 )
 _STEPS = flags.DEFINE_integer(
-    "steps", None, "The bundle's default; without it the UNet's, or 25; 50 of --weights.", 1
+    "steps",
+    None,
+    "The bundle's default; without it what the UNet was distilled for, or 25; 50 of --weights.",
+    1,
 )
 _SAMPLER = flags.DEFINE_enum(
     "sampler",
@@ -71,7 +74,9 @@ _SAMPLER = flags.DEFINE_enum(
     "not that one.",
 )
 _GUIDANCE = flags.DEFINE_float(
-    "guidance", None, f"The bundle's default scale; without it 4, or {GUIDANCE} of --weights."
+    "guidance",
+    None,
+    f"The bundle's default scale; without it what is baked in, or 4; {GUIDANCE} of --weights.",
 )
 _MIN_PSNR = flags.DEFINE_float(
     "min_psnr", None, "Parity that each network must reach, in dB; by default the precision's."
@@ -107,6 +112,13 @@ def opened() -> tuple[LatentDiffusion, Mapping[str, LazyTensor] | None, Sampler]
     return model, values, sampler.spelled_out()
 
 
+def _guidance(model: LatentDiffusion) -> float | None:
+    """The scale that is asked for; None leaves it to the writer of bundles."""
+    if _GUIDANCE.value is None and _WEIGHTS.value and model.baked_guidance is None:
+        return GUIDANCE
+    return _GUIDANCE.value
+
+
 def export() -> Manifest:
     """Writes the bundle."""
     sources = {flag.name: flag.value for flag in (_WORKDIR, _WEIGHTS, _AUTOENCODER)}
@@ -123,7 +135,7 @@ def export() -> Manifest:
         merges=merges,
         prompt=_PROMPT.value,
         sampler=sampler,
-        guidance=GUIDANCE if _WEIGHTS.value and _GUIDANCE.value is None else _GUIDANCE.value,
+        guidance=_guidance(model),
         min_psnr_db=_MIN_PSNR.value,
         encoder=_ENCODER.value,
         shapes=tuple(map(parse_size, _SHAPES.value)),

@@ -21,10 +21,13 @@ from tfsnap.export.folding import UnsupportedGraphError
 from tfsnap.export.parity import psnr_db
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_text_encoder
-from tfsnap.pretrained import load_pipeline
+from tfsnap.models.latent_diffusion import Distilled
+from tfsnap.pretrained import load_pipeline, open_pretrained
 from tfsnap.runtime.bundle import Bundle
-from tfsnap.runtime.settings import Sampler
+from tfsnap.runtime.errors import WeightsError
+from tfsnap.runtime.settings import Guidance, Sampler
 from tfsnap.runtime.text_to_image import TextToImage
+from tfsnap.weights import convert
 from tfsnap.weights.archive import describe
 from tfsnap.weights.store import save_weights
 
@@ -113,6 +116,36 @@ def test_a_scheduler_that_bundles_have_not(of_pndm, tmp_path, flags, sampler):
     output = f"--output={tmp_path}/bundle", "--shape=16"
     assert ending("export", f"--weights={of_pndm}", *output, *flags) is None
     assert Bundle.open(tmp_path / "bundle").manifest.sampler == sampler
+
+
+def distilled(weights, folder, made_for):
+    """The same weights as a student's, whose teacher came with a scheduler."""
+    link(weights, folder, "autoencoder", "text_encoder")
+    scheduler = {"_class_name": "PNDMScheduler", "steps_offset": 1, "set_alpha_to_one": False}
+    about = {"prediction": "v", "diffusers_scheduler": scheduler, "distilled": made_for}
+    save(randomised_unet(CONFIG), folder, **about)
+    return folder
+
+
+def test_what_a_unet_was_distilled_for_goes_into_its_bundle(weights, tmp_path):
+    folder = distilled(weights, tmp_path / "source", Distilled(8, 3.0)._asdict())
+    convert.write(convert.read(folder, convert.TFSNAP), tmp_path / "weights", convert.TFSNAP)
+    flags = f"--weights={tmp_path}/weights", f"--output={tmp_path}/bundle", "--shape=16"
+    assert ending("export", *flags) is None
+    manifest = Bundle.open(tmp_path / "bundle").manifest
+    assert manifest.sampler == Sampler("ddim", 8, "trailing")
+    assert manifest.guidance == Guidance(baked_in=True, default=3.0)
+    assert load_pipeline(tmp_path / "weights", height=16, width=16).settings == manifest.settings
+    guided = distilled(weights, tmp_path / "guided", Distilled(4, None, "lcm")._asdict())
+    settings = load_pipeline(guided, height=16, width=16).settings
+    assert (settings.sampler, settings.guidance) == (Sampler("lcm", 4), Guidance(False, 7.5))
+
+
+@pytest.mark.parametrize("wrong", [[8, 3.0], {"steps": 8, "sampler": "none"}, {"steps": "8"}])
+def test_a_damaged_note_of_distillation(weights, tmp_path, wrong):
+    folder = distilled(weights, tmp_path / "weights", wrong)
+    with pytest.raises(WeightsError, match="newer tfsnap's: distilled is "):
+        open_pretrained(folder)
 
 
 def test_defaults_that_cannot_be(weights, tmp_path):
