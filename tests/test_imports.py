@@ -20,7 +20,7 @@ ALLOWED = {
     "diffusion": [],
     "layers": [],
     "models": ["layers", "diffusion"],
-    "weights": ["models"],
+    "weights": ["models", "diffusion"],
     "data": ["tokenizer", "colours"],
     "objectives": ["diffusion"],
     "training": ["objectives", "data", "models", "weights", "diffusion", "tokenizer"],

@@ -24,6 +24,7 @@ from tfsnap.tokenizer import LEAST_VOCAB_SIZE, VOCAB_SIZE, read_vocabulary
 from tfsnap.weights import convert
 from tfsnap.weights.clip_vocabulary import Vocabulary
 from tfsnap.weights.component import AUTOENCODER, CLIP, TEXT_ENCODER, UNET, Component
+from tfsnap.weights.diffusers_config import call_advice
 from tfsnap.weights.lora import merge_lora
 from tools.program import run_main
 
@@ -74,7 +75,14 @@ def _convert() -> list[str]:
         dtype=_DTYPE.value,
         vocabulary=_vocabulary(components) if wants_tokenizer else None,
     )
-    return [f"{part.network:12}  {part.parameters:13,} parameters" for part in components]
+    lines = [f"{part.network:12}  {part.parameters:13,} parameters" for part in components]
+    return lines + (_advice(components) if _OUTPUT_FORMAT.value == convert.DIFFUSERS else [])
+
+
+def _advice(components: list[Component]) -> list[str]:
+    """What the user must tell diffusers, as no file of its layout does."""
+    advice = [call_advice(part.about) for part in components if part.network == UNET]
+    return [line for line in advice if line]
 
 
 def _vocabulary(components: list[Component]) -> Vocabulary:

@@ -10,6 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.weights.references import make_text_encoder, make_unet, make_vae, save
+from tfsnap.models.latent_diffusion import Distilled
+from tfsnap.weights import convert
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import load_tensors
 
@@ -59,6 +61,25 @@ def test_one_network_to_diffusers_with_a_lora(checkpoint, tmp_path):
     before, after = (load_file(f / "unet" / file) for f in (checkpoint, tmp_path / "out"))
     np.testing.assert_allclose(after[key], before[key] + 0.5, rtol=1e-6)
     assert not (tmp_path / "out" / "model_index.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("made_for", "advice"),
+    [
+        (Distilled(8, 3.0), "num_inference_steps=8 and guidance_scale=1 (3 is baked in)\n"),
+        (Distilled(4, None, "lcm"), "num_inference_steps=4\n"),
+    ],
+)
+def test_diffusers_cannot_be_told_of_distillation_but_the_user_is(
+    checkpoint, tmp_path, made_for, advice
+):
+    (unet,) = convert.read(checkpoint, convert.DIFFUSERS, ["unet"])
+    unet.about["distilled"] = made_for._asdict()
+    convert.write([unet], tmp_path / "ours", convert.TFSNAP)
+    flags = f"--input={tmp_path}/ours", f"--output={tmp_path}/out", "--component=unet"
+    done = run(*flags, "--output_format=diffusers")
+    assert done.returncode == 0, done.stderr
+    assert f"call its pipeline with {advice}" in done.stdout
 
 
 def test_a_smaller_vocabulary_has_its_own_tokenizer(tmp_path):

@@ -8,11 +8,15 @@ import pytest
 from transformers import CLIPTokenizer
 
 from tests.weights.references import make_scheduler, make_unet, nchw
+from tfsnap.config import ScheduleConfig
+from tfsnap.diffusion.samplers import SAMPLERS
+from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.export.parity import psnr_db
 from tfsnap.models.latent_diffusion import Distilled
 from tfsnap.pretrained import load_pipeline
 from tfsnap.runtime import RequestError
 from tfsnap.runtime.philox import normal
+from tfsnap.runtime.settings import Sampler as Settings
 from tfsnap.tokenizer import read_vocabulary
 from tfsnap.weights import convert
 from tfsnap.weights.diffusers_config import scheduler_to_json
@@ -76,10 +80,34 @@ def test_its_pictures_are_those_of_diffusers_at_any_scale(parts, folder, monkeyp
         ours(PROMPT, negative_prompt="blurry")
 
 
-def test_what_was_distilled_here_gets_its_scheduler():
-    about = {"prediction": "v", "distilled": Distilled(4, 3.0, "lcm")._asdict()}
+@pytest.mark.parametrize(
+    ("sampler", "steps", "name", "train_steps"),
+    [
+        ("ddim", 8, "DDIMScheduler", 1000),
+        ("lcm", 3, "LCMScheduler", 1000),
+        ("lcm", 4, "LCMScheduler", 40),  # Fewer than diffusers' solver has by default.
+    ],
+)
+def test_what_was_distilled_here_gets_its_scheduler(sampler, steps, name, train_steps):
+    schedule = ScheduleConfig(steps=train_steps)
+    about = {
+        "prediction": "v",
+        "schedule": schedule.to_dict(),
+        "distilled": Distilled(steps, 3.0, sampler)._asdict(),
+        "diffusers_scheduler": {"_class_name": "PNDMScheduler"},  # The teacher's.
+    }
     written = scheduler_to_json(json.loads(json.dumps(about)))
-    assert written["_class_name"] == "LCMScheduler"
-    scheduler = diffusers.LCMScheduler.from_config(written)
+    assert written["_class_name"] == name
+    scheduler = getattr(diffusers, name).from_config(written)
     assert scheduler.config.prediction_type == "v_prediction"
-    assert scheduler_to_json({"prediction": "v"})["_class_name"] == "DDIMScheduler"
+    scheduler.set_timesteps(steps)
+    ours = SAMPLERS[sampler].path(NoiseSchedule(schedule), steps, Settings().times(sampler))
+    assert scheduler.timesteps.tolist() == [step.start.t for step in ours]
+    assert scheduler.final_alpha_cumprod == 1.0 and ours[-1].end.sigma == 0.0
+
+
+def test_what_was_not_distilled_has_the_times_of_stable_diffusion():
+    written = scheduler_to_json({"prediction": "v"})
+    assert written["_class_name"] == "DDIMScheduler"
+    assert (written["timestep_spacing"], written["steps_offset"]) == ("leading", 1)
+    assert not written["set_alpha_to_one"]

@@ -10,6 +10,7 @@ from tfsnap.config import (
     StageConfig,
     UNetConfig,
 )
+from tfsnap.diffusion.paths import LCM_TRAINING_STEPS
 from tfsnap.errors import TfsnapError
 
 Json = dict[str, Any]
@@ -315,15 +316,16 @@ def sampling_from_json(values: Json) -> Json:
 
 
 def scheduler_to_json(about: Json) -> Json:
-    """Writes `scheduler/scheduler_config.json` for a UNet's description."""
-    if "diffusers_scheduler" in about:
+    """Writes `scheduler/scheduler_config.json` for a UNet's description.
+
+    What it was distilled for goes before the scheduler that its teacher came with.
+    """
+    distilled = about.get("distilled")
+    if "diffusers_scheduler" in about and not distilled:
         return about["diffusers_scheduler"]
     schedule = ScheduleConfig.from_dict(about.get("schedule", {}))
     names = {ours: theirs for theirs, ours in _PREDICTIONS.items()}
-    sampler = (about.get("distilled") or {}).get("sampler", "ddim")
-    kinds = {ours: theirs for theirs, ours in _SAMPLERS.items()}
     return {
-        "_class_name": kinds[sampler],
         "_diffusers_version": VERSION,
         "beta_end": schedule.beta_end,
         "beta_schedule": schedule.kind,
@@ -331,7 +333,44 @@ def scheduler_to_json(about: Json) -> Json:
         "clip_sample": False,
         "num_train_timesteps": schedule.steps,
         "prediction_type": names[about.get("prediction", "epsilon")],
-        "set_alpha_to_one": False,
-        "steps_offset": 1,
-        "timestep_spacing": "leading",
+        **(_student_times(distilled, schedule) if distilled else _STABLE_DIFFUSION_TIMES),
     }
+
+
+_STABLE_DIFFUSION_TIMES = {
+    "_class_name": "DDIMScheduler",
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+}
+
+
+def _student_times(distilled: Json, schedule: ScheduleConfig) -> Json:
+    """The sampler that a UNet was distilled for, at the times that it learnt."""
+    sampler = distilled.get("sampler", "ddim")
+    kinds = {ours: theirs for theirs, ours in _SAMPLERS.items()}
+    times = {
+        "_class_name": kinds[sampler],
+        "set_alpha_to_one": True,
+        "steps_offset": 0,
+        "timestep_spacing": "trailing",
+    }
+    if sampler == "lcm":  # Its times depend on this alone, and it always ends without noise.
+        times["original_inference_steps"] = min(LCM_TRAINING_STEPS, schedule.steps)
+    return times
+
+
+def call_advice(about: Json) -> str | None:
+    """How to call diffusers' pipeline with a distilled UNet; None for any other.
+
+    No file of diffusers says how many steps it was distilled for, or that guidance is baked in.
+    """
+    distilled = about.get("distilled")
+    if not distilled:
+        return None
+    baked_in = distilled.get("guidance")
+    guidance = "" if baked_in is None else f" and guidance_scale=1 ({baked_in:g} is baked in)"
+    return (
+        "The UNet is distilled, for which diffusers has no field: call its pipeline with "
+        f"num_inference_steps={distilled['steps']}{guidance}"
+    )
