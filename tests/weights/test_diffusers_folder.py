@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tests.weights.references import make_scheduler, make_text_encoder, make_unet, save
 from tfsnap.config import ClipConfig, ClipImageConfig, ClipTextConfig, StageConfig, UNetConfig
-from tfsnap.models.clip import build_clip
+from tfsnap.models.clip import build_clip, build_text_encoder
 from tfsnap.models.unet import build_unet
 from tfsnap.tokenizer import END_TOKEN, Tokenizer, read_vocabulary
 from tfsnap.weights import convert
@@ -96,6 +96,20 @@ def test_the_end_token_pads_in_a_smaller_or_larger_vocabulary_too(tmp_path, size
     folder = save(tmp_path / "hf", text_encoder=text)
     (found,) = convert.read(folder, convert.DIFFUSERS, ["text_encoder"])
     assert found.about["pad_token"] == end
+
+
+@pytest.mark.parametrize(("about", "pad"), [({}, 0), ({"pad_token": 999}, 999)])
+def test_a_trained_text_encoder_keeps_its_padding_in_diffusers(merges, tmp_path, about, pad):
+    text = build_text_encoder(ClipTextConfig(vocab_size=1000, width=16, layers=1, heads=2))
+    path = tmp_path / "text_encoder.safetensors"
+    save_weights(path, text.variables, metadata=describe(text, **about))
+    components = convert.read(path, convert.TFSNAP, ["text_encoder"])
+    vocabulary = read_vocabulary(merges, 1000)
+    convert.write(components, tmp_path / "hf", convert.DIFFUSERS, vocabulary=vocabulary)
+    theirs = CLIPTokenizer.from_pretrained(tmp_path / "hf/tokenizer")
+    assert theirs("", padding="max_length", max_length=4).input_ids == [998, 999, pad, pad]
+    (again,) = convert.read(tmp_path / "hf", convert.DIFFUSERS, ["text_encoder"])
+    assert again.about["pad_token"] == pad
 
 
 def test_a_latent_of_two_sides_gives_a_resolution_of_two(modules, tmp_path):

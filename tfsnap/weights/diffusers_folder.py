@@ -194,7 +194,9 @@ def write_diffusers(
             values = configs.scheduler_to_json(part.about)
             _write_json(folder / "scheduler/scheduler_config.json", values)
         elif part.network == TEXT_ENCODER and vocabulary is not None:
-            pad = "!" if part.about.get("pad_token") == _EXCLAMATION else "<|endoftext|>"
+            # Text encoders that were trained here do not name theirs: it is 0, as everywhere.
+            padded = part.about.get("pad_token", _EXCLAMATION)
+            pad = "!" if padded == _EXCLAMATION else "<|endoftext|>"
             length = part.config.context_length
             write_tokenizer(folder / "tokenizer", vocabulary, pad=pad, length=length)
     if len(components) == len(FOLDERS):
