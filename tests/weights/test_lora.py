@@ -92,6 +92,71 @@ def test_linear_and_convolution_layers_of_both_networks(style, components, modul
     assert_changed(merged, components, modules, changes, factor)
 
 
+def own_file_of_peft(folder, changes, config):
+    """What PEFT's `save_pretrained` writes; `config` is a part of adapter_config.json."""
+    state = {}
+    for name, pair in changes.items():
+        state |= peft(name, *pair, prefix="base_model.model.")
+    save_file(state, folder / "adapter_model.safetensors", {"format": "pt"})
+    if config is not None:
+        values = {"peft_type": "LORA", "r": RANK, "rank_pattern": {}, "alpha_pattern": {}}
+        text = json.dumps({**values, "bias": "none", "use_rslora": False, **config})
+        (folder / "adapter_config.json").write_text(text)
+    return folder / "adapter_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("config", "factor"),
+    [
+        ({"lora_alpha": ALPHA}, ALPHA / RANK),
+        ({"lora_alpha": ALPHA, "use_rslora": True}, ALPHA / RANK**0.5),
+        ({"lora_alpha": 16, "alpha_pattern": {"to_q": ALPHA, "conv1": 1}}, ALPHA / RANK),
+        ({"lora_alpha": 16, "alpha_pattern": {r"attn\d\.to_.": ALPHA}}, ALPHA / RANK),
+        ({"lora_alpha": ALPHA, "r": 8, "rank_pattern": {f"^{QUERY}": RANK}}, ALPHA / RANK),
+    ],
+)
+def test_pefts_own_file_has_its_strength_beside_it(components, modules, tmp_path, config, factor):
+    changes = {QUERY: factors(weights_of(modules)[f"{QUERY}.weight"])}
+    merged = merge_lora(components, own_file_of_peft(tmp_path, changes, config), SCALE)
+    assert_changed(merged, components, modules, changes, SCALE * factor)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "keeps lora_alpha in adapter_config.json, and there is none beside it"),
+        ({}, "adapter_config.json says no lora_alpha"),
+        ({"lora_alpha": "16"}, "adapter_config.json is damaged (lora_alpha is '16')"),
+        ({"lora_alpha": 1, "alpha_pattern": {"(": 1}}, "'(' is no regular expression"),
+        ({"lora_alpha": 1, "r": 8}, f"{QUERY}: its matrices are of rank 3, and its config says 8"),
+    ],
+)
+def test_pefts_own_file_without_its_strength(components, modules, tmp_path, config, message):
+    changes = {QUERY: factors(weights_of(modules)[f"{QUERY}.weight"])}
+    path = own_file_of_peft(tmp_path, changes, config)
+    with pytest.raises((WeightFileError, WeightMismatchError)) as error:
+        merge_lora(components, path)
+    assert message in str(error.value)
+
+
+def test_names_of_peft_with_alphas_need_no_config(components, modules, tmp_path):
+    changes = {QUERY: factors(weights_of(modules)[f"{QUERY}.weight"])}
+    alpha = {f"base_model.model.{QUERY}.alpha": torch.tensor(ALPHA)}
+    state = peft(QUERY, *changes[QUERY], prefix="base_model.model.")
+    save_file({**state, **alpha}, tmp_path / "lora.safetensors")
+    merged = merge_lora(components, tmp_path / "lora.safetensors")
+    assert_changed(merged, components, modules, changes, ALPHA / RANK)
+
+
+def test_an_adapter_of_diffusers_for_one_network_names_none(components, modules, tmp_path):
+    """As its `save_lora_adapter` writes it."""
+    changes = {QUERY: factors(weights_of(modules)[f"{QUERY}.weight"])}
+    header = {"lora_adapter_metadata": json.dumps({"lora_alpha": ALPHA, "r": RANK})}
+    save_file(peft(QUERY, *changes[QUERY], prefix=""), tmp_path / "lora.safetensors", header)
+    merged = merge_lora(components, tmp_path / "lora.safetensors")
+    assert_changed(merged, components, modules, changes, ALPHA / RANK)
+
+
 def test_early_names_of_diffusers(components, modules, tmp_path):
     weights = weights_of(modules)
     changes = {name: factors(weights[f"{name}.weight"]) for name in (QUERY, OUT)}

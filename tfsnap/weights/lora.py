@@ -9,12 +9,10 @@ Reference: Hu et al. 2021 (arXiv 2106.09685).
 """
 
 import dataclasses
-import json
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +20,7 @@ from tfsnap.weights.component import TEXT_ENCODER, UNET, Component, Report
 from tfsnap.weights.lazy import LazyTensor, narrowed, open_safetensors
 from tfsnap.weights.names.table import Row
 from tfsnap.weights.names.text_encoder import PREFIX
-from tfsnap.weights.tensors import WeightFileError
+from tfsnap.weights.peft_config import PEFT, PeftConfigs
 
 # Endings of a module's two matrices, the first factor A and the second B, and of its alpha.
 _KINDS = {
@@ -39,7 +37,6 @@ _KINDS = {
     "alpha": "alpha",
 }
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv]|to_out)_lora\.(down|up)\.weight$")
-_ADAPTERS = "lora_adapter_metadata"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +87,7 @@ def merge_lora(
     Args:
       components: networks, of which those in the file are changed. What the file holds for a
         network that is not among them is left out.
-      path: the LoRA's safetensors file.
+      path: the LoRA's safetensors file; PEFT's own has its `adapter_config.json` beside it.
       scale: multiplies what is added.
 
     Returns:
@@ -105,7 +102,8 @@ def merge_lora(
     modules, strange = _modules(tensors)
     report = Report()
     report.add("LoRA", strange)
-    configs = _peft_configs(path, metadata)
+    unsaid = [name for name, values in modules.items() if "alpha" not in values]
+    configs = PeftConfigs(path, metadata, unsaid)
     merged = []
     for part in components:
         known = _known_modules(part)
@@ -165,7 +163,7 @@ def _known_modules(part: Component) -> dict[str, Row]:
         flat = module.replace(".", "_")
         if part.network == UNET:
             names = (f"lora_unet_{flat}", f"unet.{module}", module)
-            names += (f"base_model.model.{module}",)
+            names += (f"{PEFT}.{module}",)
         elif part.network == TEXT_ENCODER:
             names = (f"lora_te_{flat}", f"lora_te1_{flat}", f"text_encoder.{module}", module)
             names += (f"text_encoder.{module.removeprefix(PREFIX)}",)
@@ -183,7 +181,7 @@ def _network_of(name: str) -> str:
 def _change(
     name: str,
     values: Mapping[str, LazyTensor],
-    configs: Mapping[str, dict[str, Any]],
+    configs: PeftConfigs,
     scale: float,
     report: Report,
 ) -> Change | None:
@@ -196,51 +194,18 @@ def _change(
         report.add("LoRA", [f"{name} has no matrices, but {list(up.shape)} and {list(down.shape)}"])
         return None
     rank = down.shape[0]
-    if "alpha" in values:
-        alpha = float(np.append(values["alpha"].read(), np.nan)[0])
-    else:
-        alpha = _peft_alpha(configs, name, rank)
+    told = values.get("alpha")
+    problem = configs.problem(name, rank) if told is None else None
+    if problem:
+        report.add("LoRA", [f"{name}: {problem}"])
+        return None
+    alpha = (
+        configs.alpha_of(name, rank) if told is None else float(np.append(told.read(), np.nan)[0])
+    )
     if not math.isfinite(scale * alpha):
         report.add("LoRA", [f"{name}: scale * alpha / r is {scale:g} * {alpha:g} / {rank}"])
         return None
     return Change(down, up, scale * alpha / rank)
-
-
-def _peft_configs(
-    path: str | os.PathLike, metadata: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
-    """Reads the adapters' configs that diffusers puts into the header: `{"unet.lora_alpha": 8}`."""
-    try:
-        fields = dict(json.loads(metadata.get(_ADAPTERS, "{}")))
-    except (TypeError, ValueError) as error:
-        raise WeightFileError(f"{path}: its {_ADAPTERS} is damaged ({error})") from error
-    networks: dict[str, dict[str, Any]] = {}
-    for key, value in fields.items():
-        network, _, field = key.partition(".")
-        alphas = {"lora_alpha": (value,), "alpha_pattern": _values(value)}.get(field, ())
-        if not all(isinstance(alpha, int | float) for alpha in alphas):
-            raise WeightFileError(f"{path}: its {_ADAPTERS} is damaged ({key} is {value!r})")
-        networks.setdefault(network, {})[field] = value
-    return networks
-
-
-def _values(pattern: Any) -> tuple[Any, ...]:
-    """The alphas of a pattern; where it is none, something that is no number."""
-    return tuple(pattern.values()) if isinstance(pattern, dict) else (pattern or 0,)
-
-
-def _peft_alpha(configs: Mapping[str, dict[str, Any]], name: str, rank: int) -> float:
-    """PEFT's alpha: one for a network, overruled for single modules by a pattern, or the rank."""
-    network, _, module = name.partition(".")
-    config = configs.get(network, {})
-    single = (
-        value
-        for ending, value in (config.get("alpha_pattern") or {}).items()
-        if module == ending or module.endswith("." + ending)
-    )
-    alpha = next(single, config.get("lora_alpha", rank))
-    # Rank-stabilised LoRA divides by the root of the rank.
-    return alpha * rank**0.5 if config.get("use_rslora") else alpha
 
 
 def _changed(part: Component, changes: Mapping[str, tuple[Row, Change]]) -> Component:
