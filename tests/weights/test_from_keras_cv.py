@@ -1,5 +1,7 @@
 """KerasCV's networks, small ones made of its own layers, give the same pictures here."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -180,6 +182,20 @@ def test_live_models_in_any_order_and_linear_projections(models, folder, tmp_pat
     convert.write([unet], tmp_path / "second", convert.TFSNAP)
     model = load_trained(tmp_path / "second" / "unet.safetensors", "unet").model
     assert unet_error(model, second) <= TOLERANCE
+
+
+def test_two_of_one_kind_are_refused_where_one_is_wanted(models, folder, tmp_path):
+    both = tmp_path / "both"
+    shutil.copytree(folder, both)
+    shutil.copy(folder / "diffusion_model.h5", both / "another.h5")
+    with pytest.raises(
+        WeightMismatchError, match=r"another.h5 and diffusion_model.h5 hold one unet"
+    ):
+        convert.read(both, convert.KERAS_CV)
+    assert convert.read(both, convert.KERAS_CV, ["text_encoder"])
+    twice = [models["decoder"], models["image_encoder"], models["decoder"]]
+    with pytest.raises(WeightMismatchError, match=r"and sequential\w* hold one decoder each"):
+        read_keras_cv_models(twice, ["autoencoder"])
 
 
 def test_what_is_missing_or_strange_is_named(folder, tmp_path):

@@ -182,7 +182,7 @@ def read_keras_cv(path: pathlib.Path, networks: Sequence[str]) -> list[Component
     files = [path]
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix in (".h5", ".hdf5"))
-    return _components(path, map(layers_of_file, files), networks)
+    return _components(path, ((file.name, layers_of_file(file)) for file in files), networks)
 
 
 def read_keras_cv_models(models: Sequence[Any], networks: Sequence[str]) -> list[Component]:
@@ -193,23 +193,27 @@ def read_keras_cv_models(models: Sequence[Any], networks: Sequence[str]) -> list
         `.image_encoder`.
       networks: which to read.
     """
-    return _components("The KerasCV models", map(layers_of_model, models), networks)
+    named = ((model.name, layers_of_model(model)) for model in models)
+    return _components("The KerasCV models", named, networks)
 
 
 def _components(
-    source: object, files: Iterator[list[KerasLayer]], networks: Sequence[str]
+    source: object, files: Iterator[tuple[str, list[KerasLayer]]], networks: Sequence[str]
 ) -> list[Component]:
-    parts = {_recognised(layers): layers for layers in files if layers}
+    parts: dict[str, list[tuple[str, list[KerasLayer]]]] = {}
+    for name, layers in files:
+        if layers:
+            parts.setdefault(_recognised(layers), []).append((name, layers))
     report, components = Report(), []
     needed = {UNET: ("unet",), TEXT_ENCODER: ("text_encoder",)}
     needed[AUTOENCODER] = ("image_encoder", "decoder")
     for network in networks:
-        absent = [part for part in needed[network] if part not in parts]
-        if absent:
-            report.add(network, [f"there is no {' and no '.join(absent)} among {sorted(parts)}"])
+        wrong = [line for part in needed[network] for line in _not_one(part, parts)]
+        if wrong:
+            report.add(network, wrong)
             continue
         try:
-            config, tensors = _READERS[network](*(parts[part] for part in needed[network]))
+            config, tensors = _READERS[network](*(parts[part][0][1] for part in needed[network]))
         except (IndexError, WeightFileError, ValueError) as error:
             report.add(network, [f"its layers are not those of Stable Diffusion: {error}"])
             continue
@@ -225,6 +229,14 @@ def _components(
         )
     report.check(source)
     return components
+
+
+def _not_one(part: str, parts: Mapping[str, list[tuple[str, Any]]]) -> list[str]:
+    """Why it is not clear what to read a part from."""
+    names = [name for name, _ in parts.get(part, [])]
+    if not names:
+        return [f"there is no {part} among {sorted(parts)}"]
+    return [f"{' and '.join(names)} hold one {part} each: give one of them"] if names[1:] else []
 
 
 def _about(network: str) -> dict[str, Any]:
