@@ -55,6 +55,9 @@ def test_casts(tmp_path):
     assert half.cast(None, "x") is half
     with pytest.raises(WeightMismatchError, match=r"x reaches 7e\+04, more than float16 can hold"):
         lazy(np.float32([7e4])).cast("float16", "x").read()
+    for strange in (np.inf, np.nan):  # It says nothing of the numbers beside it.
+        with pytest.raises(WeightMismatchError, match=r"x reaches 8e\+04, more than float16"):
+            lazy(np.float32([strange, 1, -8e4])).cast("float16", "x").read()
 
 
 def test_a_failed_write_leaves_the_old_file_alone(tmp_path):

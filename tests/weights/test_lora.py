@@ -255,6 +255,19 @@ def test_a_sum_that_half_precision_cannot_hold_is_refused(pipeline_folder, modul
 
 
 @pytest.mark.parametrize(
+    ("down", "up"), [(math.nan, 1.0), (1.0, math.inf), (math.inf, 0.0), (1e30, 1e30)]
+)
+def test_a_product_that_is_not_finite_is_refused(components, modules, tmp_path, down, up):
+    pair = factors(weights_of(modules)[f"{QUERY}.weight"])
+    pair[0][0, 0], pair[1][0, 0] = down, up
+    save_file(kohya(QUERY, *pair), tmp_path / "lora.safetensors")
+    merged = merge_lora(components, tmp_path / "lora.safetensors")
+    with pytest.raises(WeightMismatchError, match=f"what the LoRA adds to {QUERY}.weight is not"):
+        convert.write(merged, tmp_path / "out", convert.TFSNAP)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     "damaged",
     ["{", "[1]", "null", '{"unet.lora_alpha": "8"}', '{"unet.alpha_pattern": [1]}'],
 )

@@ -69,7 +69,7 @@ def narrowed(array: np.ndarray, dtype: np.dtype, name: str, instead: str) -> np.
     """Returns an array in another type.
 
     Args:
-      array: finite numbers, or not.
+      array: numbers; NaN and infinities stay what they are.
       dtype: the type.
       name: of the tensor, for the message.
       instead: what to use where the type cannot hold its numbers.
@@ -79,10 +79,13 @@ def narrowed(array: np.ndarray, dtype: np.dtype, name: str, instead: str) -> np.
     """
     with np.errstate(over="ignore"):
         result = array.astype(dtype)
-    if np.isfinite(array).all() and not np.isfinite(result).all():
-        raise WeightMismatchError(
-            f"{name} reaches {np.abs(array).max():.4g}, more than {dtype} can hold; use {instead}"
-        )
+    if not np.isfinite(result).all():
+        lost = array[np.isfinite(array) & ~np.isfinite(result)]
+        if lost.size:
+            raise WeightMismatchError(
+                f"{name} reaches {np.abs(lost).max():.4g}, more than {dtype} can hold; use "
+                f"{instead}"
+            )
     return result
 
 

@@ -21,6 +21,7 @@ from tfsnap.weights.lazy import LazyTensor, narrowed, open_safetensors
 from tfsnap.weights.names.table import Row
 from tfsnap.weights.names.text_encoder import PREFIX
 from tfsnap.weights.peft_config import PEFT, PeftConfigs
+from tfsnap.weights.tensors import WeightMismatchError
 
 # Endings of a module's two matrices, the first factor A and the second B, and of its alpha.
 _KINDS = {
@@ -70,12 +71,19 @@ class Change:
         """Returns the changed weight, in the layout and type of `weight`.
 
         Raises:
-          WeightMismatchError: that type cannot hold it.
+          WeightMismatchError: that type cannot hold it, or what is added is not finite.
         """
         down = self.down.read().astype(np.float32)
         up = self.up.read().astype(np.float32).reshape(self.up.shape[:2])
-        product = (up @ down.reshape(down.shape[0], -1)).reshape(self.shape)
-        changed = weight.astype(np.float32) + self.scale * row.from_torch(product)
+        with np.errstate(invalid="ignore", over="ignore"):
+            product = (up @ down.reshape(down.shape[0], -1)).reshape(self.shape)
+            added = self.scale * row.from_torch(product)
+        if not np.isfinite(added).all():
+            raise WeightMismatchError(
+                f"what the LoRA adds to {row.diffusers} is not finite: its matrices hold NaN, inf "
+                "or too large numbers; fetch it again, or leave it out"
+            )
+        changed = weight.astype(np.float32) + added
         return narrowed(changed, weight.dtype, row.diffusers, "a smaller scale of the LoRA")
 
 
