@@ -1,6 +1,10 @@
 """Diffusers' folders: what is read, what is written, and what is refused."""
 
 import json
+import signal
+import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -276,6 +280,30 @@ def test_a_value_that_float16_cannot_hold_leaves_nothing_behind(modules, tmp_pat
     assert sorted(tmp_path.iterdir()) == before
     with pytest.raises(FileExistsError, match="choose another"):
         convert.write(components, tmp_path / "hf", convert.TFSNAP)
+
+
+# Is killed at the last tensor.
+KILLED = """
+import dataclasses, os, pathlib, signal, sys
+from tfsnap.weights import convert
+source, output = map(pathlib.Path, sys.argv[1:])
+(part,) = convert.read(source, convert.TFSNAP, ["text_encoder"])
+last = max(part.tensors)
+kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
+part.tensors[last] = dataclasses.replace(part.tensors[last], read=kill)
+convert.write([part], output, convert.TFSNAP)
+"""
+
+
+def test_a_killed_conversion_leaves_nothing_once_it_is_run_again(tfsnap_folder, tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, tfsnap_folder, tmp_path / "out"])
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.is_dir() and left.name.startswith(".out.")
+    components = convert.read(tfsnap_folder, convert.TFSNAP, ["text_encoder"])
+    convert.write(components, tmp_path / "out", convert.TFSNAP)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o755
 
 
 def test_networks_that_diffusers_cannot_express_are_refused(tmp_path):

@@ -2,16 +2,13 @@
 
 import contextlib
 import errno
-import fcntl
-import glob
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator
 
 from tfsnap.errors import TfsnapError
 from tfsnap.runtime.publish import old_of, publish, remove, require_replaceable, target_of
+from tfsnap.temporary import temporary_folder
 
 _NOT_WRITABLE = (
     errno.EACCES,
@@ -44,20 +41,12 @@ def published(output: pathlib.Path) -> Iterator[pathlib.Path]:
         to, or its disk is full. What happens to other files stays as it is.
     """
     output = _replaceable(output)
-    with _explained(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(output)
-        folder, lock = _own_folder(output)
-    try:
+    with contextlib.ExitStack() as stack:
+        with _explained(output):
+            folder = stack.enter_context(temporary_folder(output))
         with _explained(output, folder):
-            folder.chmod(0o755)
             yield folder
             publish(folder, output)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    finally:
-        os.close(lock)
 
 
 def _replaceable(output: pathlib.Path) -> pathlib.Path:
@@ -116,40 +105,3 @@ def _recover(output: pathlib.Path) -> None:
     if old.exists() and not output.exists():
         os.replace(old, output)
     remove(old)
-
-
-def _remove_leftovers(output: pathlib.Path) -> None:
-    for folder in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
-        lock = _locked(folder)
-        if lock is not None:  # Nobody is at work in it.
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
-
-
-def _own_folder(output: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """Makes a temporary folder beside `output`, and locks it."""
-    while True:
-        try:
-            made = tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.", suffix=".tmp")
-        except OSError as error:  # Its name says nothing to anybody.
-            raise OSError(error.errno, error.strerror, str(output)) from error
-        folder = pathlib.Path(made)
-        lock = _locked(folder)
-        if lock is not None:
-            if folder.exists():
-                return folder, lock
-            os.close(lock)  # Before it was locked, another process took it for a leftover.
-
-
-def _locked(folder: pathlib.Path) -> int | None:
-    """Locks a folder for as long as this process lives, or returns None if another has."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:  # Another process has removed it.
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle

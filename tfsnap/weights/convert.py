@@ -3,10 +3,9 @@
 import contextlib
 import os
 import pathlib
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 
+from tfsnap.temporary import temporary_folder
 from tfsnap.weights import component as parts
 from tfsnap.weights.clip_folder import (
     OPEN_CLIP_CONFIG,
@@ -230,12 +229,6 @@ def write(
 def _new_folder(output: pathlib.Path) -> Iterator[pathlib.Path]:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} exists: delete it, or choose another --output")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}.")
-    try:
-        yield pathlib.Path(temporary)
-        os.chmod(temporary, 0o755)
-        os.replace(temporary, output)  # Over an empty folder too.
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with temporary_folder(output) as folder:
+        yield folder
+        os.replace(folder, output)  # Over an empty folder too.
