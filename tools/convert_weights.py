@@ -52,8 +52,9 @@ _PREDICTION = flags.DEFINE_enum(
     "prediction",
     None,
     ("epsilon", "v"),
-    "What the UNet predicts, where the input does not say: the original layout does not, and is "
-    "taken to mean v if its UNet is that of Stable Diffusion 2.",
+    "What the UNet predicts, where the input does not say: the original layout does not, nor does "
+    "a diffusers folder without its scheduler. It is taken to be v if the UNet has the shape of "
+    "Stable Diffusion 2's, and else epsilon.",
 )
 _LORA = flags.DEFINE_string("lora", None, "A LoRA (.safetensors) to merge.")
 _LORA_SCALE = flags.DEFINE_float("lora_scale", 1.0, "How strongly.")
@@ -76,6 +77,7 @@ def _convert() -> list[str]:
         vocabulary=_vocabulary(components) if wants_tokenizer else None,
     )
     lines = [f"{part.network:12}  {part.parameters:13,} parameters" for part in components]
+    lines += [note for part in components for note in part.notes]
     return lines + (_advice(components) if _OUTPUT_FORMAT.value == convert.DIFFUSERS else [])
 
 

@@ -152,6 +152,27 @@ def test_stable_diffusion_2_keeps_its_layout(merges, tmp_path):
     assert scheduler["prediction_type"] == "v_prediction"
 
 
+@pytest.mark.parametrize(("second", "shape"), [(False, {}), (True, {"attention_head_dim": [2, 4]})])
+def test_without_a_scheduler_the_shape_says_what_a_unet_predicts(tmp_path, second, shape):
+    folder = save(tmp_path / "hf", scheduler=False, unet=make_unet(**shape))
+    (unet,) = convert.read(folder, convert.DIFFUSERS, ["unet"])
+    presumed, other = ("v", "epsilon") if second else ("epsilon", "v")
+    assert unet.about["prediction"] == presumed
+    assert unet.notes[0].startswith(f"Nothing says what the UNet predicts: taken to be {presumed}")
+    (unet,) = convert.read(folder, convert.DIFFUSERS, ["unet"], prediction=other)
+    assert unet.about["prediction"] == other and not unet.notes
+
+
+def test_a_prediction_that_the_scheduler_denies_is_refused(modules, tmp_path):
+    folder = save(tmp_path / "hf", unet=modules["unet"])
+    (unet,) = convert.read(folder, convert.DIFFUSERS, ["unet"], prediction="epsilon")
+    assert unet.about["prediction"] == "epsilon" and not unet.notes
+    convert.write([unet], tmp_path / "ours", convert.TFSNAP)
+    for source, layout in ((folder, convert.DIFFUSERS), (tmp_path / "ours", convert.TFSNAP)):
+        with pytest.raises(WeightMismatchError, match="its UNet predicts epsilon, and --predicti"):
+            convert.read(source, layout, ["unet"], prediction="v")
+
+
 def test_a_projection_of_the_guidance_scale_goes_in_and_out(tmp_path):
     reference = make_unet(time_cond_proj_dim=16)
     folder = save(tmp_path / "hf", unet=reference)

@@ -150,6 +150,7 @@ def test_a_single_file_gives_the_networks_that_diffusers_has(case, ending, tmp_p
     assert unet.config.replace(heads=8) == expected[0].config.replace(heads=8)
     assert text.config == expected[2].config
     assert unet.about["prediction"] == ("v" if second else "epsilon")
+    assert "; --prediction says otherwise" in unet.notes[0]
     assert text.about["pad_token"] == (0 if second else 49407)
 
 
@@ -174,7 +175,7 @@ def test_the_prediction_can_be_said(case, tmp_path):
     save_file(case[1], tmp_path / "m.safetensors")
     options = {"prediction": "epsilon"}
     (unet,) = convert.read(tmp_path / "m.safetensors", convert.LDM, ["unet"], **options)
-    assert unet.about["prediction"] == "epsilon"
+    assert unet.about["prediction"] == "epsilon" and not unet.notes
 
 
 def test_missing_networks_and_tensors_are_listed(tmp_path):

@@ -42,12 +42,14 @@ class Component:
       config: what builds it.
       about: further JSON values of its description, such as the UNet's parametrisation.
       tensors: by address; none is in memory.
+      notes: what was presumed, as lines for the user.
     """
 
     network: str
     config: Config
     about: dict[str, Any]
     tensors: dict[str, LazyTensor]
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[Row]:

@@ -1,6 +1,7 @@
 """Weights from any layout that is known to any that can be written, a tensor at a time."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -92,11 +93,13 @@ def read(
       path: the file or folder.
       layout: one of `FORMATS`.
       networks: which to read; every one must be there.
-      prediction: overrules what the UNet's output means, "epsilon" or "v".
+      prediction: what the UNet's output means, "epsilon" or "v", where the checkpoint does not
+        say. None presumes it by the UNet's shape, and notes that.
 
     Raises:
       WeightFileError: a file is missing or damaged.
-      WeightMismatchError: tensors are missing, unexpected or mis-shaped; lists everything.
+      WeightMismatchError: tensors are missing, unexpected or mis-shaped; lists everything. Or the
+        checkpoint says another prediction.
     """
     path = pathlib.Path(path)
     _require_held(path, layout, networks)
@@ -105,19 +108,47 @@ def read(
     elif layout == DIFFUSERS:
         components = read_diffusers(path, networks)
     elif layout == LDM:
-        components = read_single_file(path, networks, prediction)
+        components = read_single_file(path, networks)
     elif layout == KERAS_CV:
         components = read_keras_cv(path, networks)
     else:
         components = read_tfsnap(path, networks)
-    if prediction is not None:
-        for part in components:
-            if part.network == parts.UNET:
-                part.about["prediction"] = prediction
-                part.about.get("diffusers_scheduler", {})["prediction_type"] = (
-                    "v_prediction" if prediction == "v" else prediction
-                )
-    return components
+    return [
+        _with_prediction(path, layout, part, prediction) if part.network == parts.UNET else part
+        for part in components
+    ]
+
+
+def _with_prediction(
+    path: pathlib.Path, layout: str, unet: Component, asked: str | None
+) -> Component:
+    """The UNet, whose description says what it predicts, whether or not its checkpoint did."""
+    said = unet.about.get("prediction")
+    if layout == TFSNAP:
+        said = said or "epsilon"  # As everywhere where a description leaves it out.
+    elif layout == KERAS_CV:
+        said = asked or said  # Its files say nothing, and its own sampler knows epsilon alone.
+    if said is None:
+        return _with_presumed_prediction(unet, asked)
+    if asked not in (None, said):
+        raise WeightMismatchError(
+            f"{path} says that its UNet predicts {said}, and --prediction is {asked}: leave it out"
+        )
+    return dataclasses.replace(unet, about={**unet.about, "prediction": said})
+
+
+def _with_presumed_prediction(unet: Component, asked: str | None) -> Component:
+    second = unet.config.head_width is not None
+    presumed = "v" if second else "epsilon"
+    note = (
+        f"Nothing says what the UNet predicts: taken to be {presumed}, as of Stable Diffusion "
+        f"{2 if second else 1}; --prediction says otherwise"
+    )
+    return dataclasses.replace(
+        unet,
+        about={**unet.about, "prediction": asked or presumed},
+        notes=(*unet.notes, note) if asked is None else unet.notes,
+    )
 
 
 def _require_held(path: pathlib.Path, layout: str, networks: Sequence[str]) -> None:

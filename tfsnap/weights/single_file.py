@@ -33,16 +33,12 @@ _HEAD_WIDTH = 64  # Of Stable Diffusion 2's UNet and of every text encoder.
 Tensors = Mapping[str, LazyTensor]
 
 
-def read_single_file(
-    path: pathlib.Path, networks: Sequence[str], prediction: str | None = None
-) -> list[Component]:
+def read_single_file(path: pathlib.Path, networks: Sequence[str]) -> list[Component]:
     """Reads networks from an original checkpoint.
 
     Args:
       path: a .safetensors file, or a .ckpt.
-      networks: which to read.
-      prediction: what the UNet's output means, "epsilon" or "v"; None means epsilon, and v for
-        Stable Diffusion 2 (whose base model, at 512 pixels, predicts epsilon all the same).
+      networks: which to read. Nothing says what the UNet predicts.
 
     Raises:
       WeightFileError: the file is missing or damaged, or its pickle asks for more than tensors.
@@ -57,7 +53,7 @@ def read_single_file(
             report.add(network, [f"the file holds no tensor called {prefix}..."])
             continue
         try:
-            components.append(_component(report, network, inner, prediction))
+            components.append(_component(report, network, inner))
         except KeyError as error:
             report.add(network, [f"its shape cannot be measured without the missing {error}"])
         except (WeightFileError, ValueError) as error:
@@ -66,14 +62,11 @@ def read_single_file(
     return components
 
 
-def _component(
-    report: Report, network: str, tensors: dict[str, LazyTensor], prediction: str | None
-) -> Component:
+def _component(report: Report, network: str, tensors: dict[str, LazyTensor]) -> Component:
     if network == UNET:
         config = measure_unet(tensors)
         second = config.head_width is not None
         about: dict[str, Any] = {
-            "prediction": prediction or ("v" if second else "epsilon"),
             "schedule": ScheduleConfig().to_dict(),
             "resolution": [768, 768] if second else [512, 512],
         }
