@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.full_disk import full_disk
 from tfsnap.weights.lazy import LazyTensor, open_safetensors, write_safetensors
+from tfsnap.weights.names.table import match, vector
 from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 
 
@@ -45,6 +46,29 @@ def test_types_of_the_formats_own_library_are_read(tmp_path):
     for key, tensor in open_safetensors(tmp_path / "a.safetensors")[0].items():
         np.testing.assert_array_equal(tensor.read(), arrays[key].astype(tensor.dtype))
         assert str(tensor.dtype) == ("float32" if key == "bfloat16" else key)
+
+
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "float8_e5m2"])
+def test_a_type_that_is_not_read_matters_where_it_is_wanted(tmp_path, kind):
+    arrays = {"small": np.ones([3, 2], getattr(ml_dtypes, kind)), "b": np.ones(2, np.float32)}
+    save_file(arrays, tmp_path / "a.safetensors")
+    tensors, _ = open_safetensors(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(tensors["b"].read(), arrays["b"])
+    assert tensors["small"].shape == (3, 2)
+    with pytest.raises(WeightFileError, match=r"small is stored as F8_E[45]M[32]: use a file in"):
+        tensors["small"].read()
+    rows = [vector("s", "small", "small", 3, 2), vector("b", "b", "b", 2)]
+    (line,) = match(rows, tensors, name=lambda row: row.diffusers, torch=True)[1]
+    assert line.startswith(
+        "1 of a type that is not read (use a file in float16, bfloat16 or float3"
+    )
+    assert "small (F8_E" in line
+    assert not match(rows[1:], {"b": tensors["b"]}, name=lambda row: row.ldm, torch=True)[1]
+
+
+def test_no_metadata_may_be_null(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(encoded({"a": GOOD, "__metadata__": None}))
+    assert open_safetensors(tmp_path / "a.safetensors")[1] == {}
 
 
 def test_casts(tmp_path):
@@ -93,6 +117,10 @@ GOOD = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         (encoded(b"{"), "not a safetensors file"),
         (encoded([1]), "no JSON object"),
         (encoded({"a": {**GOOD, "dtype": "F8"}}), "a is described as"),
+        (encoded({"a": {**GOOD, "dtype": ["F32"]}}), "a is described as"),
+        (encoded({"a": {**GOOD, "dtype": "F8_E5M2"}}), r"a of shape \[2\] has 8 bytes"),
+        (encoded({"a": GOOD, "__metadata__": 3}), "its __metadata__ is no JSON object"),
+        (encoded({"a": GOOD, "__metadata__": ["pt"]}), "its __metadata__ is no JSON object"),
         (encoded({"a": {**GOOD, "shape": ["x"]}}), "a is described as|a of shape"),
         (encoded({"a": {**GOOD, "shape": [-1, -2]}}), "a of shape"),
         (encoded({"a": {**GOOD, "shape": [3]}}), r"a of shape \[3\] has 8 bytes"),

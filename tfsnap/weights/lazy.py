@@ -7,7 +7,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -25,7 +25,10 @@ _TYPES = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
+_UNREAD = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}  # Types that numpy has not, and their bits.
+_UNREAD |= dict.fromkeys(("F8_E4M3", "F8_E4M3FNUZ", "F8_E5M2", "F8_E5M2FNUZ", "F8_E8M0"), 8)
 _NAMES = {np.dtype("float32"): "F32", np.dtype("float16"): "F16"}
+READABLE = "use a file in float16, bfloat16 or float32"
 _LONGEST_HEADER = 100_000_000  # As in the format's own library: a larger one is damage.
 
 
@@ -37,11 +40,14 @@ class LazyTensor:
       shape: its shape.
       dtype: the type that `read` returns.
       read: returns the array; every call reads anew.
+      unread: the type in the file where that is none that can be read; "" where it can. `read` then
+        raises a WeightFileError, so that it does not matter where the tensor is not wanted.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
+    unread: str = ""
 
     @property
     def bytes(self) -> int:
@@ -122,27 +128,44 @@ def open_safetensors(
     """
     path = pathlib.Path(path)
     header, start = _header(path)
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict):
+        raise WeightFileError(f"{path}: not a safetensors file: its __metadata__ is no JSON object")
     size = path.stat().st_size - start
     tensors, end = {}, 0
     for name, entry in header.items():
-        try:
-            dtype, shape = _TYPES[entry["dtype"]], tuple(entry["shape"])
-            first, last = entry["data_offsets"]
-            fits = last - first == dtype.itemsize * math.prod(shape) and first >= 0
-        except (KeyError, TypeError, ValueError) as error:
-            raise WeightFileError(f"{path}: {name} is described as {entry}: {error!r}") from error
-        if not fits or any(side < 0 for side in shape):
-            raise WeightFileError(f"{path}: {name} of shape {list(shape)} has {last - first} bytes")
+        tensors[name], last = _listed_tensor(path, start, name, entry)
         end = max(end, last)
-        bfloat16 = entry["dtype"] == "BF16"
-        tensors[name] = file_tensor(path, start + first, dtype, shape, bfloat16=bfloat16)
     if end != size:
         raise WeightFileError(
             f"{path} is truncated or damaged: its header lists {end} bytes of tensors and "
             f"{size} follow; fetch it again"
         )
     return tensors, metadata
+
+
+def _listed_tensor(path: pathlib.Path, start: int, name: str, entry: Any) -> tuple[LazyTensor, int]:
+    """A tensor by its entry in the header, and where it ends."""
+    try:
+        kind, shape = entry["dtype"], tuple(entry["shape"])
+        bits = _UNREAD[kind] if kind in _UNREAD else 8 * _TYPES[kind].itemsize
+        first, last = entry["data_offsets"]
+        fits = 8 * (last - first) == bits * math.prod(shape) and first >= 0
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightFileError(f"{path}: {name} is described as {entry}: {error!r}") from error
+    if not fits or any(side < 0 for side in shape):
+        raise WeightFileError(f"{path}: {name} of shape {list(shape)} has {last - first} bytes")
+    if kind in _UNREAD:
+        return _unread_tensor(path, name, shape, kind), last
+    bfloat16 = kind == "BF16"
+    return file_tensor(path, start + first, _TYPES[kind], shape, bfloat16=bfloat16), last
+
+
+def _unread_tensor(path: pathlib.Path, name: str, shape: tuple[int, ...], kind: str) -> LazyTensor:
+    def read() -> np.ndarray:
+        raise WeightFileError(f"{path}: {name} is stored as {kind}: {READABLE}")
+
+    return LazyTensor(shape, np.dtype("V1"), read, kind)
 
 
 def _header(path: pathlib.Path) -> tuple[dict, int]:

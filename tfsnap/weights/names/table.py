@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from tfsnap.weights.lazy import LazyTensor
+from tfsnap.weights.lazy import READABLE, LazyTensor
 from tfsnap.weights.tensors import listed
 
 _LISTED = 12  # How many names of each kind a mismatch lists.
@@ -130,7 +130,12 @@ def match(
             if not fits(row, tensor.shape)
         ],
         "not floating-point": [
-            f"{key} ({tensor.dtype})" for key, _, tensor in shared if tensor.dtype.kind != "f"
+            f"{key} ({tensor.dtype})"
+            for key, _, tensor in shared
+            if tensor.dtype.kind != "f" and not tensor.unread
+        ],
+        f"of a type that is not read ({READABLE})": [
+            f"{key} ({tensor.unread})" for key, _, tensor in shared if tensor.unread
         ],
     }
     tensors = {
