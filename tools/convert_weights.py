@@ -13,6 +13,7 @@ a time. The folder appears when everything in it is complete. See docs/weights.m
 
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -60,11 +61,25 @@ _LORA = flags.DEFINE_string("lora", None, "A LoRA (.safetensors) to merge.")
 _LORA_SCALE = flags.DEFINE_float("lora_scale", 1.0, "How strongly.")
 
 
+def _require_used_flags(networks: Sequence[str]) -> None:
+    """Refuses flags that would change nothing, so that nobody relies on them."""
+    if _LORA_SCALE.present and not _LORA.value:
+        raise ValueError(
+            f"--lora_scale is {_LORA_SCALE.value:g} without a LoRA: name one by --lora"
+        )
+    if _PREDICTION.value and UNET not in networks:
+        raise ValueError(
+            f"--prediction={_PREDICTION.value} says nothing about {' and '.join(networks)}: leave "
+            "it out, or convert the UNet"
+        )
+
+
 def _convert() -> list[str]:
     layout = _INPUT_FORMAT.value
     if layout == "auto":
         layout = convert.detect_format(_INPUT.value)
     networks = _COMPONENTS[_COMPONENT.value] or convert.networks_of(layout)
+    _require_used_flags(networks)
     components = convert.read(_INPUT.value, layout, networks, prediction=_PREDICTION.value)
     if _LORA.value:
         components = merge_lora(components, _LORA.value, _LORA_SCALE.value)

@@ -9,7 +9,7 @@ no weight is made.
 """
 
 import dataclasses
-import json
+import os
 import pathlib
 import sys
 
@@ -20,6 +20,7 @@ from absl import app, flags
 sys.path.pop(0)
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tfsnap.export.rules import files
 from tfsnap.models.presets import AUTOENCODERS, UNETS, find_autoencoder, find_unet
 from tfsnap.models.profile import (
     NetworkCost,
@@ -52,12 +53,16 @@ def count() -> NetworkCost:
 
 
 def main() -> None:
-    if sum(bool(flag.value) for flag in (_UNET, _DECODER, _ENCODER)) != 1:
+    networks = [flag.value for flag in (_UNET, _DECODER, _ENCODER) if flag.value]
+    if len(networks) != 1:
         raise app.UsageError("give one of --unet, --decoder and --encoder")
+    if _TOKENS.present and not _UNET.value:
+        raise ValueError("--tokens says nothing about an autoencoder: leave it out, or give --unet")
+    files.require_usable(networks[0] if os.path.isfile(networks[0]) else None, report=_JSON.value)
     cost = count()
     print(table(cost))
     if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(json.dumps(dataclasses.asdict(cost), indent=2) + "\n")
+        files.save(_JSON.value, dataclasses.asdict(cost))
 
 
 if __name__ == "__main__":

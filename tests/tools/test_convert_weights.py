@@ -99,6 +99,9 @@ def test_a_smaller_vocabulary_has_its_own_tokenizer(tmp_path):
         (["--input=nothing"], "convert_weights: nothing: there is no such file"),
         (["--input_format=ldm"], "no such weight file"),
         (["--input_format=tfsnap"], "no such weight file"),
+        (["--lora_scale=0.5"], "--lora_scale is 0.5 without a LoRA: name one by --lora"),
+        (["--component=vae", "--prediction=v"], "--prediction=v says nothing about autoencoder:"),
+        (["--prediction=v"], "says that its UNet predicts epsilon, and --prediction is v: leave"),
     ],
 )
 def test_failures_are_one_line_and_leave_nothing(arguments, message, checkpoint, tmp_path):

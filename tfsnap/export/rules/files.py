@@ -11,12 +11,16 @@ from tfsnap.runtime.output import require_writable, write
 
 
 def require_usable(
-    model: str, *, record: str | None = None, report: str | None = None, ranges: str | None = None
+    model: str | None,
+    *,
+    record: str | None = None,
+    report: str | None = None,
+    ranges: str | None = None,
 ) -> None:
     """Checks the files that flags name.
 
     Args:
-      model: the bundle or TFLite file that is checked.
+      model: the bundle or file that is looked at; None if it is no file.
       record: --record, a file to write ranges to.
       report: --json, a file to write findings to.
       ranges: --ranges, a file that is read.
@@ -33,7 +37,7 @@ def require_usable(
             raise RequestError(f"--{one} and --{other} name one file, {named[one]}: give two")
     for flag in ("record", "json"):
         if named[flag]:
-            if places[flag].is_relative_to(os.path.realpath(model)):
+            if model and places[flag].is_relative_to(os.path.realpath(model)):
                 raise RequestError(
                     f"--{flag}={named[flag]} is the model, or in it: give another file"
                 )
