@@ -12,6 +12,9 @@ import pathlib
 import typing
 from typing import Any, Self
 
+# What values that make no config raise on the way to it.
+DESCRIPTION_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

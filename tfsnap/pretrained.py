@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from tfsnap.config import ScheduleConfig
+from tfsnap.config import DESCRIPTION_ERRORS, ScheduleConfig
 from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.data.fetch import FetchError
 from tfsnap.diffusion.schedule import NoiseSchedule
@@ -17,7 +17,7 @@ from tfsnap.runtime.pipeline import Pipeline
 from tfsnap.runtime.settings import Sampler
 from tfsnap.training.jobs.runs import is_run, load_finished
 from tfsnap.weights.archive import Opened, Trained, load_trained, open_trained
-from tfsnap.weights.component import DESCRIPTION_ERRORS, read_config
+from tfsnap.weights.component import read_config
 from tfsnap.weights.diffusers_config import sampling_from_json
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import WeightFileError, WeightMismatchError

@@ -26,6 +26,7 @@ from tfsnap.evolve.actions import Action, apply_all
 from tfsnap.evolve.carry import carry
 from tfsnap.evolve.path import path
 from tfsnap.models.presets import find_unet
+from tfsnap.weights.component import read_config
 from tfsnap.weights.slim_unet import slim_unet
 from tfsnap.weights.store import WeightFileError, load_tensors, save_tensors
 from tools.program import run_main
@@ -72,7 +73,7 @@ def main() -> None:
     tensors, about = load_tensors(_WEIGHTS.value)
     if about.get("network") != "unet":
         raise WeightFileError(f"{_WEIGHTS.value} holds {about.get('network')}, no UNet")
-    config, values = edited(UNetConfig.from_dict(about["config"]), tensors)
+    config, values = edited(read_config(_WEIGHTS.value, UNetConfig, about.get("config")), tensors)
     save_tensors(output, values, metadata={**about, "config": config.to_dict()})
     write_json(output.with_suffix(".json"), config.to_dict())
     before, after = (sum(map(np.size, x.values())) for x in (tensors, values))

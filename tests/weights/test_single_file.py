@@ -171,6 +171,13 @@ def test_a_tower_without_its_projection_still_ends_with_the_block_that_is_not_re
     assert len(text_names(blocks)) == 23
 
 
+def test_a_text_encoder_without_a_whole_head_is_refused(tmp_path):
+    modules = {**originals(), "text_encoder": make_text_encoder()}
+    save_file(single_file(modules), tmp_path / "m.safetensors")
+    with pytest.raises(WeightMismatchError, match="text_encoder: it is 24 wide, and heads in this"):
+        convert.read(tmp_path / "m.safetensors", convert.LDM, ["text_encoder"])
+
+
 def test_the_prediction_can_be_said(case, tmp_path):
     save_file(case[1], tmp_path / "m.safetensors")
     options = {"prediction": "epsilon"}

@@ -99,6 +99,8 @@ def test_what_cannot_be_is_refused(wide):
         match="only the channels of stages and their groups may differ, but context_width",
     ):
         slim_unet(values, wide=WIDE, narrow=NARROW.replace(context_width=8))
+    with pytest.raises(ValueError, match=r'but time_width was 8, is 6; add "time_width": 8 to'):
+        slim_unet(values, wide=WIDE, narrow=NARROW.replace(time_width=6))
     with pytest.raises(ValueError, match="cannot be kept"):
         slim_unet(values, wide=WIDE, narrow=shaped(16, 64))
     with pytest.raises(ValueError, match="must stay so"):

@@ -5,7 +5,14 @@ import pathlib
 from collections.abc import Mapping
 from typing import TypeVar
 
-from tfsnap.config import AutoencoderConfig, Config, StageConfig, TinyDecoderConfig, UNetConfig
+from tfsnap.config import (
+    DESCRIPTION_ERRORS,
+    AutoencoderConfig,
+    Config,
+    StageConfig,
+    TinyDecoderConfig,
+    UNetConfig,
+)
 
 C = TypeVar("C", bound=Config)
 
@@ -95,5 +102,9 @@ def _find(name: str, kind: type[C], presets: Mapping[str, C]) -> C:
     path = pathlib.Path(name)
     if not path.is_file():
         raise ValueError(f"{name!r} is no file and no preset; presets are {', '.join(presets)}")
-    values = json.loads(path.read_text())
-    return kind.from_dict(values.get("model", values))
+    content = path.read_bytes()
+    try:
+        values = json.loads(content)
+        return kind.from_dict(values.get("model", values))
+    except DESCRIPTION_ERRORS as error:
+        raise ValueError(f"{name}: no {kind.__name__} can be made of it ({error})") from error

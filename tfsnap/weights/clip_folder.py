@@ -4,9 +4,9 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfsnap.config import ClipConfig
+from tfsnap.config import DESCRIPTION_ERRORS, ClipConfig
 from tfsnap.weights.clip_config import clip_from_json, clip_from_open_clip
-from tfsnap.weights.component import CLIP, DESCRIPTION_ERRORS, Component, Report
+from tfsnap.weights.component import CLIP, Component, Report
 from tfsnap.weights.diffusers_folder import open_weights, read_json
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.names.clip import IMAGE_PREFIX

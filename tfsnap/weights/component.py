@@ -6,7 +6,14 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, Config, UNetConfig
+from tfsnap.config import (
+    DESCRIPTION_ERRORS,
+    AutoencoderConfig,
+    ClipConfig,
+    ClipTextConfig,
+    Config,
+    UNetConfig,
+)
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.names import autoencoder, clip, text_encoder, unet
 from tfsnap.weights.names.table import Row, match
@@ -15,8 +22,6 @@ from tfsnap.weights.tensors import WeightFileError, WeightMismatchError
 C = TypeVar("C", bound=Config)
 
 UNET, AUTOENCODER, TEXT_ENCODER = NETWORKS = ("unet", "autoencoder", "text_encoder")
-# What a description that makes no network raises.
-DESCRIPTION_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 CLIP = "clip"  # Both towers, which score pictures; no part of a Stable Diffusion.
 
 CONFIGS: dict[str, type[Config]] = {

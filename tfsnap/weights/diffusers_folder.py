@@ -5,12 +5,11 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tfsnap.config import Config
+from tfsnap.config import DESCRIPTION_ERRORS, Config
 from tfsnap.weights import diffusers_config as configs
 from tfsnap.weights.clip_vocabulary import Vocabulary, write_tokenizer
 from tfsnap.weights.component import (
     AUTOENCODER,
-    DESCRIPTION_ERRORS,
     TEXT_ENCODER,
     UNET,
     Component,

@@ -165,8 +165,11 @@ def measure_text_encoder(tensors: Tensors, activation: str) -> ClipTextConfig:
 
     Raises:
       KeyError: a tensor that shows a width is missing.
+      ValueError: its width is that of no whole number of heads.
     """
     vocabulary, width = tensors[f"{PREFIX}embeddings.token_embedding.weight"].shape
+    if width % _HEAD_WIDTH or not width:
+        raise ValueError(f"it is {width} wide, and heads in this layout are {_HEAD_WIDTH} wide")
     layers = {name.split(".")[3] for name in tensors if ".encoder.layers." in name}
     return ClipTextConfig(
         vocab_size=vocabulary,

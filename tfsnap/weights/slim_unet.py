@@ -7,6 +7,7 @@ import numpy as np
 from tfsnap.config import StageConfig, UNetConfig, differences
 from tfsnap.weights.slim import Wiring, slim
 
+_ABOUT_TIME = 'add "time_width": {} to the narrow shape, whose first stage says it otherwise'
 _FEED_FORWARD = 4  # Hidden width of `GegluFeedForward` over its width.
 
 
@@ -40,6 +41,8 @@ def slim_unet(
     }
     others = differences(wide.replace(groups=narrow.groups, **stages).to_dict(), narrow.to_dict())
     if others:
+        if narrow.time_width != wide.time_width:
+            others.append(_ABOUT_TIME.format(wide.time_width))
         raise ValueError(
             f"only the channels of stages and their groups may differ, but {'; '.join(others)}"
         )
