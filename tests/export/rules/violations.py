@@ -44,6 +44,20 @@ def int8(function, *shapes):
     return made.convert()
 
 
+def uint8(function, *shapes):
+    """As quantised models were before int8."""
+
+    def edit(model):
+        for tensor in model.subgraphs[0].tensors:
+            if tensor.type == schema.TensorType.INT8:
+                tensor.type = schema.TensorType.UINT8
+                tensor.quantization.zeroPoint = [
+                    zero + 128 for zero in tensor.quantization.zeroPoint
+                ]
+
+    return edited(int8(function, *shapes), edit)
+
+
 def int16(function, *shapes):
     made = converter(function, shapes)
     made.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -253,6 +267,11 @@ OTHERS = [
         "int8-activations", "coreml", "CONV_2D",
         lambda a: tf.nn.conv2d(a, normal(3, 3, 8, 16), 1, "SAME"), ((1, 8, 8, 8),), int8,
     ),
+    Violation(
+        "int8-activations", "coreml", "CONV_2D",
+        lambda a: tf.nn.conv2d(a, normal(3, 3, 8, 16), 1, "SAME"), ((1, 8, 8, 8),), uint8,
+    ),
+    Violation("full-int8", "gpu_classic", "MUL", lambda a: a * tf.nn.relu(a), (MAP,), uint8),
     Violation("version", "coreml", "LOGISTIC", tf.sigmoid, (ROWS,), later_version),
     Violation(
         "coreml-rows", "coreml", "FULLY_CONNECTED",

@@ -18,27 +18,29 @@ from tfsnap.export.rules.rule import (
 )
 
 _DEQUANTIZE = 3  # The latest version that GPU delegates take.
+_EIGHT_BITS = ("INT8", "UINT8")
 _UNPACKED = (3, 4)  # Ranks of stored int8 that the GPU accelerator unpacks.
 # Operators of the classic GPU delegate that read, or write, int32 tensors.
 _INT32 = {"GATHER", "CAST", "ONE_HOT"}
 
 
-def _computed(kind: str, operator: Operator) -> str | None:
+def _computed(kinds: tuple[str, ...], operator: Operator) -> str | None:
     """Axes and sizes are constants that the delegate reads once; here it is about the rest."""
-    found = [t for t in operator.tensors if t.type == kind and not t.stored]
+    found = [t for t in operator.tensors if t.type in kinds and not t.stored]
     return f"computed in {found[0]}" if found else None
 
 
 def _integers(operator: Operator) -> str | None:
-    return None if operator.builtin in _INT32 else _computed("INT32", operator)
+    return None if operator.builtin in _INT32 else _computed(("INT32",), operator)
 
 
 def _quantized(graph: Graph) -> Iterable[Match]:
-    """Int8 activations, beside those that a QUANTIZE or DEQUANTIZE at the border makes floats."""
+    """Activations of eight bits, but for what a (DE)QUANTIZE at the border takes or returns."""
     borders = {"QUANTIZE", "DEQUANTIZE"}
     for operator in graph.operators:
-        if operator.builtin not in borders and _computed("INT8", operator):
-            yield operator, _computed("INT8", operator)
+        found = _computed(_EIGHT_BITS, operator)
+        if operator.builtin not in borders and found:
+            yield operator, found
 
 
 def _flat(operator: Operator) -> str | None:
@@ -76,14 +78,14 @@ RULES = (
         "Delegates have no 64-bit integers.",
         ALL,
         Effect.REJECTED,
-        each(lambda operator: _computed("INT64", operator)),
+        each(lambda operator: _computed(("INT64",), operator)),
     ),
     Rule(
         "int16",
         "Delegates have no 16-bit integers, so graphs with int16 activations stay on the CPU.",
         ALL,
         Effect.REJECTED,
-        each(lambda operator: _computed("INT16", operator)),
+        each(lambda operator: _computed(("INT16",), operator)),
     ),
     Rule(
         "int32",
@@ -95,8 +97,8 @@ RULES = (
     ),
     Rule(
         "full-int8",
-        "A GPU computes int8 activations in floats, with other roundings than the CPU's, and some "
-        "graphs come out wrong: an attention layer was 1.2 % of its range off.",
+        "A GPU computes int8 and uint8 activations in floats, with other roundings than the CPU's, "
+        "and some graphs come out wrong: an attention layer was 1.2 % of its range off.",
         GPUS,
         Effect.WRONG,
         _quantized,
