@@ -28,3 +28,10 @@ def test_parity_is_over_all_calls():
 def test_nan_never_passes():
     with pytest.raises(ParityError, match="NaN"):
         check_parity("a", lambda x: {"y": x * np.nan}, calls(), threshold_db=1.0)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf])
+def test_a_reference_that_is_not_finite_never_passes(strange):
+    recorded = [*calls(), ({"x": np.array([3.0])}, {"y": np.array([strange])})]
+    with pytest.raises(ParityError, match="Keras itself returns NaN or infinity for the a"):
+        check_parity("a", lambda x: {"y": 2.0 * x}, recorded, threshold_db=1.0)

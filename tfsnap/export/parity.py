@@ -52,7 +52,7 @@ def check_parity(
       The PSNR over all outputs of all calls, in decibels.
 
     Raises:
-      ParityError: the PSNR is below the threshold, or an output is not finite.
+      ParityError: the PSNR is below the threshold, or an output is not finite, be it Keras' own.
     """
     wanted = [array.ravel() for _, outputs in calls for array in outputs.values()]
     found = []
@@ -60,10 +60,15 @@ def check_parity(
         results = network(**inputs)
         found += [results[key].ravel() for key in outputs]
     reference, other = np.concatenate(wanted), np.concatenate(found)
+    if not np.all(np.isfinite(reference)):
+        raise ParityError(
+            f"Keras itself returns NaN or infinity for the {name}: its weights are damaged, or its "
+            "training diverged; export another checkpoint"
+        )
     if not np.all(np.isfinite(other)):
         raise ParityError(f"the exported {name} returns NaN or infinity where Keras does not")
     measured = psnr_db(reference, other)
-    if measured < threshold_db:
+    if not measured >= threshold_db:
         raise ParityError(
             f"the exported {name} differs from Keras: PSNR {measured:.1f} dB, wanted are "
             f"{threshold_db:.1f} dB; export with another precision, or lower --min_psnr if that is "

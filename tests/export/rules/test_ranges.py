@@ -44,6 +44,15 @@ def test_overflow_is_found_in_the_operator_that_reaches_it(squares, largest, rul
     assert check_model(path, TARGETS["xnnpack"], name="squares", ranges=ranges).passed
 
 
+@pytest.mark.parametrize("pair", [(1.0, np.nan), (np.nan, 1.0), (-np.inf, 1.0), (np.nan, np.nan)])
+def test_what_is_not_finite_overflows_whichever_end_it_is(squares, pair):
+    path, recorded = squares
+    ranges = recorded(50.0).ranges
+    verdict = check_model(path, TARGETS["gpu"], name="squares", ranges=dict.fromkeys(ranges, pair))
+    assert not verdict.passed
+    assert {finding.rule.id for finding in verdict.findings} == {"overflow"}
+
+
 def test_ranges_are_those_of_all_calls(squares):
     path, recorded = squares
     network = recorded(10.0)

@@ -76,6 +76,11 @@ def _from_archive(content: bytes) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
+def _furthest(pair: tuple[float, float]) -> float:
+    """NaN where either end is: `max` would tell of the first alone."""
+    return math.nan if any(map(math.isnan, pair)) else max(map(abs, pair))
+
+
 def range_rules(ranges: Ranges) -> tuple[Rule, ...]:
     """Returns the rules about overflow that a component's recorded `ranges` allow to judge."""
 
@@ -84,7 +89,7 @@ def range_rules(ranges: Ranges) -> tuple[Rule, ...]:
             for operator in graph.operators:
                 for tensor in operator.outputs:
                     pair = ranges.get(tensor.name)
-                    reached = max(map(abs, pair)) if pair else 0.0
+                    reached = _furthest(pair) if pair else 0.0
                     if least < reached <= most or (math.isnan(reached) and most == math.inf):
                         yield operator, f"reaches {reached:,.0f}"
 
