@@ -14,6 +14,7 @@ from tfsnap.runtime.interpreter import load
 from tfsnap.weights.store import in_memory
 
 CHANNELS, ROWS = 20, 72  # 9 x 20 rows of weights: three parts of 8, 8 and 4 channels.
+ALSO_THREE = 90  # Rows of two parts, of ten channels, which are no whole number of vectors.
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,10 @@ def run(model, path):
     return network(x=x)["y"]
 
 
-def test_parts_compute_what_the_whole_does(graph, tmp_path, monkeypatch):
+@pytest.mark.parametrize("rows", [ROWS, ALSO_THREE])
+def test_parts_compute_what_the_whole_does(graph, tmp_path, monkeypatch, rows):
     whole = convert(graph, "fp16")
-    monkeypatch.setattr(precision, "split_wide", lambda edited: split_wide(edited, ROWS))
+    monkeypatch.setattr(precision, "split_wide", lambda edited: split_wide(edited, rows))
     parts = convert(graph, "fp16")
     parsed = TFLiteGraph.parse(parts.to_bytes())
     names = [op.name for op in parsed.operators if op.name != "DEQUANTIZE"]

@@ -37,8 +37,9 @@ def _split(graph: TFLiteGraph, op: Operator, kernel: LazyTensor, most_rows: int)
     *_, height, width, channels = kernel.shape
     if channels != graph.shape(op.inputs[0])[-1]:
         return  # A grouped convolution, of which no network here is so wide.
-    count = math.ceil(height * width * channels / most_rows)
-    step = _VECTOR * math.ceil(channels / count / _VECTOR)
+    widest = max(_VECTOR, most_rows // (height * width) // _VECTOR * _VECTOR)
+    # Parts of nearly one width, none of which is wider than the widest.
+    step = _VECTOR * math.ceil(channels / math.ceil(channels / widest) / _VECTOR)
     made: list[Operator] = []
     for start in range(0, channels, step):
         total, part = made[-1:], slice(start, min(start + step, channels))
