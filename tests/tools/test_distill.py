@@ -12,7 +12,8 @@ from configs.emoji.ablations import VARIANTS
 from configs.emoji.pipeline import VARIANTS as PIPELINES
 from tests.tools.programs import ROOT, SMALL, succeed
 from tests.tools.refusals import refusal
-from tfsnap.training.jobs.runs import load_finished
+from tfsnap.training.jobs import UNetJob
+from tfsnap.training.jobs.runs import load_finished, save_config
 from tfsnap.training.pipeline import STUDENT, TEACHER, PipelineConfig, PipelineStage
 from tools.distill_stages import Pipeline, Training
 
@@ -119,7 +120,7 @@ def test_what_another_device_trained_is_finished_here(tmp_path):
     pipeline = Pipeline(VARIANTS["schedules"], tmp_path, [])
     (folder / "weights.safetensors").touch()
     assert "train direct8" in [stage.title for stage in pipeline.stages()]
-    (folder / "config.json").touch()
+    save_config(folder, UNetJob())
     assert "train direct8" not in [stage.title for stage in pipeline.stages()]
 
 

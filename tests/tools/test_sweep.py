@@ -154,7 +154,7 @@ def test_trainings_of_one_network_are_compared_with_those_of_the_same_number(
         (["--networks=a=x?steps=0"], "--networks has 'steps=0' for a; behind the ? may come"),
         (["--networks=a=x?sampler=dpm"], "sampler= (one of ddim, dpmpp_2m,"),
         (["--clip=x"], "x: no such weight file"),
-        (["--networks=a=nowhere", "--clip=x"], "nowhere: no such"),
+        (["--networks=a=nowhere", "--clip=x"], "No bundle at nowhere"),
         (["--networks=a=nowhere"], "a bundle has no image tower to score pictures with"),
         (["--references=r=nowhere.npz"], "nowhere.npz: no such file of statistics"),
         (["--baseline=a"], "--baseline=a is none of --networks: net"),

@@ -456,7 +456,7 @@ class Trainer:
     def _report(self, done: int, unreported: list[Figures], progress: Progress) -> None:
         """Means since the last report, and the newest update's rate, which skipping holds back."""
         rate = WarmupCosine(self.config.optimizer, self.config.steps)
-        newest = float(rate(max(int(self.optimizer.iterations) - 1, 0)))
+        newest = float(rate(max(int(self.optimizer.iterations.read_value()) - 1, 0)))
         progress.report(done, {**mean_figures(unreported), "learning_rate": newest})
 
     def _after_step(self, done: int, progress: Progress, stopping: bool) -> bool:
