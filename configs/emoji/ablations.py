@@ -28,10 +28,9 @@ is 200 steps of 64, for two cores and several seeds:
     tools/distill_pipeline.py --config=configs/emoji/ablations.py:few_losses \
       --workdir=runs/emoji/few-1 --train_flag=--config.training.seed=1
 
-
 `full_losses` and the first arms of `full_teachers` on one H100 as portable steps, one run: 8 to 30
-seconds an arm; `consistency`, cut to 240 steps, and five arms of `few_losses`, three seeds, on two
-cores; docs/distillation.md has the results. The others: unmeasured.
+seconds an arm; `consistency`, cut to 240 steps, five arms of `few_losses` and all `few_teachers`,
+three seeds, on two cores; docs/distillation.md has the results. The others: unmeasured.
 """
 
 import ml_collections
