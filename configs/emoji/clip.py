@@ -2,8 +2,10 @@
 
     tools/train.py --config=configs/emoji/clip.py:demo --workdir=runs/demo/clip
 
-Variants: `full` is 64 px on all emoji; `demo` is 32 px on the demo's subset, part of `make demo`,
-whose README section has the measured result.
+Variants: `full` is 64 px on all emoji; `demo` is 32 px on the demo's subset, part of `make demo`:
+88.9 % of the 18 pictures of validation and holdout find their caption (chance 5.6 %;
+`tools/evaluate.py --workdir=runs/demo/clip --split=validation+holdout`), 25 s on two cores of an
+AMD EPYC, one run.
 
 The vocabulary of `full` has the 7,678 merges that CLIP's tokenizer learned first: no caption of the
 emoji takes more than 29 tokens, and the table of tokens is 1.6 million numbers and not 9.5. Does it
