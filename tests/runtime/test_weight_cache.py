@@ -68,7 +68,7 @@ import sys, tempfile
 def refuse(*args, **kwargs):
     raise PermissionError(13, "Permission denied")
 from tfsnap.cli import main
-tempfile.TemporaryDirectory = refuse
+tempfile.mkdtemp = refuse
 sys.exit(main(sys.argv[1:]))
 """
     flags = [f"--bundle={tiny_bundle}", "--prompt=ab", f"--weight_cache={tmp_path / 'cache'}"]

@@ -7,7 +7,6 @@ Without a network, put the files into the folder by hand; their names are those 
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 import pathlib
 import shutil
@@ -17,6 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 
+from tfsnap.checksum import file_sha256
 from tfsnap.errors import TfsnapError
 
 _OFFLINE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH",
@@ -188,7 +188,7 @@ def _publish(source: pathlib.Path, target: pathlib.Path, sha256: str, *, by_hand
     """Moves a verified file to its final name."""
     if not source.is_file():
         raise FetchError(f"The registry sent no {source.name}: run again, {by_hand}")
-    found = _sha256(source)
+    found = file_sha256(source)
     if found != sha256:
         raise FetchError(
             f"{source.name} is corrupt: its SHA-256 is {found[:12]}... where {sha256[:12]}... is "
@@ -198,9 +198,4 @@ def _publish(source: pathlib.Path, target: pathlib.Path, sha256: str, *, by_hand
 
 
 def _intact(path: pathlib.Path, sha256: str) -> bool:
-    return path.is_file() and _sha256(path) == sha256
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path.is_file() and file_sha256(path) == sha256

@@ -10,7 +10,6 @@ A shard is complete or absent, so that whoever was interrupted writes only what 
 
 import collections
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -23,6 +22,7 @@ import ml_dtypes
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from tfsnap.checksum import file_sha256
 from tfsnap.config import differences
 from tfsnap.errors import TfsnapError
 
@@ -244,7 +244,7 @@ class ShardedTables:
         """
         for shard, checksum in enumerate(self._checksums):
             path = _shard_path(self._folder, shard)
-            if _sha256(path) != checksum:
+            if file_sha256(path) != checksum:
                 raise ShardError(f"{path} does not match its checksum; remove it and make it again")
 
     def _records(self, shard: int, places: np.ndarray) -> list[bytes]:
@@ -328,7 +328,7 @@ def write_shard(
     except RuntimeError as error:
         raise OSError(f"{path} cannot be written: {str(error).splitlines()[0][:200]}") from error
     _flush(temporary)
-    digest = _sha256(temporary)
+    digest = file_sha256(temporary)
     os.replace(temporary, path)
     _write_text(path.with_suffix(".sha256"), digest)
 
@@ -338,7 +338,7 @@ def shard_checksum(folder: pathlib.Path, shard: int) -> str | None:
     path = _shard_path(folder, shard)
     try:
         noted = path.with_suffix(".sha256").read_text()
-        return noted if _sha256(path) == noted else None
+        return noted if file_sha256(path) == noted else None
     except (OSError, UnicodeDecodeError):
         return None
 
@@ -360,11 +360,6 @@ def _column(
 
 def _shard_path(folder: pathlib.Path, shard: int) -> pathlib.Path:
     return folder / f"shard-{shard:05d}.array_record"
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _json(value: Any) -> str:

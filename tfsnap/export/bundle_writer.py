@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import hashlib
 import json
 import math
 import os
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsnap import __version__
+from tfsnap.checksum import file_sha256
 from tfsnap.diffusion.paths import SPACINGS
 from tfsnap.export.component_files import component_files
 from tfsnap.export.converter import convert
@@ -235,7 +235,7 @@ class _Writer:
             write_merges(path, self._spec.merges, tokenizer.vocab_size)
         return TokenizerFile(
             file=f"tokenizer/{name}",
-            sha256=_sha256(path),
+            sha256=file_sha256(path),
             context_length=tokenizer.context_length,
             pad_token=tokenizer.pad_token,
             vocab_size=None if whole else tokenizer.vocab_size,
@@ -325,7 +325,7 @@ class _Writer:
             paths = [self._folder / f"{name}.{i}.tflite" for i in range(chunks)]
         for path, model in zip(paths, component_files(models, chunks=chunks), strict=True):
             model.save(path)
-        return [Chunk(path.name, _sha256(path), path.stat().st_size) for path in paths]
+        return [Chunk(path.name, file_sha256(path), path.stat().st_size) for path in paths]
 
     def _load(self, name: str, files: Sequence[Chunk], variant: Variant) -> AnyNetwork:
         several = len(conversions_of(self._variants, name)) > 1
@@ -349,7 +349,7 @@ class _Writer:
         save_tensors(path, result._asdict())
         return Goldens(
             file=_GOLDENS,
-            sha256=_sha256(path),
+            sha256=file_sha256(path),
             prompt=self._spec.prompt,
             seed=_GOLDEN_SEED,
             steps=_GOLDEN_STEPS,
@@ -365,8 +365,3 @@ def _guidance(model: LatentDiffusion, spec: BundleSpec) -> float:
             "out"
         )
     return _GUIDANCE if asked is None else asked
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

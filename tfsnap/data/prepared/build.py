@@ -4,13 +4,13 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
 import warnings
 from collections.abc import Callable, Iterator
 
+from tfsnap.checksum import file_sha256
 from tfsnap.config import differences
 from tfsnap.data.prepared.framing import Shape
 from tfsnap.data.prepared.growing import GrowingShards
@@ -207,8 +207,7 @@ class _Build:
         for (split, shape), table in sorted(self._tables.items()):
             table.finish()
             splits.setdefault(split, {})[shape_name(shape)] = table.rows
-        with open(self._folder / CAPTIONS, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(self._folder / CAPTIONS)
         content = {**FORMAT, "recipe": self._recipe.to_dict(), "splits": splits, "sha256": digest}
         _write_json(self._folder / SET, content)
 

@@ -10,7 +10,6 @@ disk is what one example of a batch needs, so that a batch reads nothing that it
 """
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tfsnap.checksum import file_sha256_once
 from tfsnap.config import differences
 from tfsnap.data.catalogue import EMOJI_VERSION
 from tfsnap.data.examples import DATASETS
@@ -82,7 +82,7 @@ def facts(
         del settings["augment"]
     if data.dataset in DATASETS:
         settings["version"] = EMOJI_VERSION
-    digests = {network: digest(path) for network, path in weights.items()}
+    digests = {network: file_sha256_once(path) for network, path in weights.items()}
     return {"kind": _KIND, "data": settings, "weights": digests}
 
 
@@ -151,9 +151,3 @@ def _open_parts(folder: pathlib.Path) -> dict[str, ShardedTables]:
             f"{folder} is no cache of latents, or put together from several; {_REMEDY}"
         )
     return parts
-
-
-def digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,8 +3,8 @@
 import json
 import pathlib
 
+from tfsnap.checksum import file_sha256_once
 from tfsnap.config import Config, write_json
-from tfsnap.training.jobs.latents import digest
 from tfsnap.training.trainer import TrainingError
 
 _FILE = "networks.json"
@@ -24,7 +24,7 @@ def require_same_networks(workdir: pathlib.Path, job: Config) -> None:
     """
     path = workdir / _FILE
     before = json.loads(path.read_text()) if path.is_file() else {}
-    now = {name: digest(name) for name in _files(job)}
+    now = {name: file_sha256_once(name) for name in _files(job)}
     changed = sorted(name for name in now.keys() & before.keys() if now[name] != before[name])
     if changed:
         raise TrainingError(
