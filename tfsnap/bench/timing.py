@@ -29,7 +29,6 @@ from tfsnap.runtime.interpreter import find_backend, load
 from tfsnap.runtime.manifest import COMPONENTS
 from tfsnap.runtime.pipeline import Generated, Pipeline
 from tfsnap.runtime.shelf import Shelf
-from tfsnap.runtime.sizes import height_and_width
 from tfsnap.runtime.time_features import time_features
 
 T = TypeVar("T")
@@ -186,9 +185,7 @@ def _load(
     path: str | os.PathLike, *, size: int | tuple[int, int] | None, **options: Any
 ) -> tuple[Bundle, dict[str, AnyNetwork], dict[str, float], Pipeline]:
     """As `TextToImage`, but also returns the networks and the milliseconds each took."""
-    bundle = Bundle.open(path)
-    size = bundle.manifest.image_shape[:2] if size is None else size
-    bundle = bundle.at(*height_and_width(size))
+    bundle = Bundle.open(path).sized(size)
     networks, times = {}, {}
     for name in COMPONENTS:
         networks[name], times[name] = timed(

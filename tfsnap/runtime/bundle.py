@@ -4,12 +4,13 @@ import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 from tfsnap.runtime.errors import BundleError, RequestError, one_line
 from tfsnap.runtime.interpreter import SIGNATURE
 from tfsnap.runtime.lending import lend
 from tfsnap.runtime.manifest import MANIFEST, Component, Manifest
-from tfsnap.runtime.sizes import is_sized
+from tfsnap.runtime.sizes import height_and_width, is_sized
 from tfsnap.runtime.storage import (
     ZIP_ERRORS,
     Storage,
@@ -110,6 +111,18 @@ class Bundle:
             "choose one of these, or export it with --shape"
         )
 
+    def sized(self, size: int | Sequence[int] | None) -> "Bundle":
+        """As `at`, for a size as programs give it.
+
+        Args:
+          size: height and width in pixels, or one number for a square; None for the default.
+
+        Raises:
+          RequestError: it is something else, or the bundle does not draw that size.
+        """
+        default = self.manifest.image_shape[:2]
+        return self.at(*(default if size is None else height_and_width(size)))
+
     def signature_of(self, name: str) -> str:
         """The signature of a component's files that is to be run."""
         sized = any(is_sized(tensor.name) for tensor in self.component(name).inputs)
@@ -150,15 +163,14 @@ class Bundle:
             was opened.
         """
         about = self.manifest.tokenizer
+        merges = self.read(about.file)
         try:
             return Tokenizer(
-                self.read(about.file),
+                merges,
                 context_length=about.context_length,
                 pad_token=about.pad_token,
                 vocab_size=VOCAB_SIZE if about.vocab_size is None else about.vocab_size,
             )
-        except BundleError:
-            raise
         except ValueError as error:
             raise BundleError(
                 f"{self.path}: tokenizer: {one_line(error)}: export the bundle again"

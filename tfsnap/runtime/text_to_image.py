@@ -6,7 +6,6 @@ import pathlib
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.runtime.components import TFLiteComponents
 from tfsnap.runtime.pipeline import Pipeline
-from tfsnap.runtime.sizes import height_and_width
 
 
 class TextToImage(Pipeline):
@@ -45,8 +44,7 @@ class TextToImage(Pipeline):
     ):
         if not isinstance(bundle, Bundle):
             bundle = Bundle.open(bundle)
-        size = bundle.manifest.image_shape[:2] if size is None else size
-        bundle = bundle.at(*height_and_width(size))
+        bundle = bundle.sized(size)
         super().__init__(
             TFLiteComponents.load(
                 bundle,
