@@ -379,6 +379,14 @@ class AutoencoderConfig(Config):
             decoder_channels=other.decoder_channels, tiny_decoder=other.tiny_decoder
         )
 
+    def check_picture(self, picture: tuple[int, int]) -> None:
+        """Raises a ValueError if a picture of this height and width does not fit the network."""
+        if any(side % self.downsampling for side in picture):
+            raise ValueError(
+                f"pictures of {picture[0]} x {picture[1]} pixels do not fit the autoencoder: their "
+                f"sides must be multiples of {self.downsampling}"
+            )
+
     @property
     def downsampling(self) -> int:
         """Pixels per latent cell, along one side."""

@@ -86,13 +86,7 @@ def reconstruction(autoencoder: Autoencoder, images: np.ndarray) -> Reconstructi
     Raises:
       ValueError: their sides are not multiples of what the network scales down by.
     """
-    height, width = images.shape[1:3]
-    scale = autoencoder.config.downsampling
-    if height % scale or width % scale:
-        raise ValueError(
-            f"pictures of {height} x {width} pixels do not fit the autoencoder: their sides must "
-            f"be multiples of {scale}"
-        )
+    autoencoder.config.check_picture(images.shape[1:3])
 
     def of_part(part: np.ndarray) -> np.ndarray:
         decoded = np.clip(autoencoder.predict_on_batch(part), -1.0, 1.0)

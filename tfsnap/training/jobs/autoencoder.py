@@ -57,13 +57,8 @@ class AutoencoderJob(Config):
 
     @functools.cached_property
     def _examples(self) -> Examples:
-        found, factor = self.data.load("train"), self.model.downsampling
-        height, width = found.images.shape[1:3]
-        if height % factor or width % factor:
-            raise ValueError(
-                f"pictures of {height} x {width} pixels cannot be trained on: model.channels halve "
-                f"them to 1/{factor}, so sides must be multiples of {factor}"
-            )
+        found = self.data.load("train")
+        self.model.check_picture(found.images.shape[1:3])
         return found
 
     def batches(self, start_step: int, *, part: tuple[int, int] = (0, 1)) -> tf.data.Dataset:
