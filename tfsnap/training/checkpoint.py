@@ -37,7 +37,6 @@ class CheckpointFolder:
         self._folder = folder
         self._keep = keep
         self._keep_every = keep_every
-        self._swept = False
 
     def steps(self) -> list[int]:
         """Steps that a checkpoint exists for, oldest first."""
@@ -51,17 +50,15 @@ class CheckpointFolder:
     def write(self, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes the state after `step` steps, then removes older ones that need not stay.
 
-        Checkpoints of later steps, which were found damaged or foreign, are left alone. The first
-        to be written removes what a process left unfinished that was killed while it wrote.
+        Checkpoints of later steps, which were found damaged or foreign, are left alone. What a
+        process left unfinished that was killed while it wrote is removed.
 
         Raises:
           OSError: the disk is full or cannot be written; older checkpoints are as they were.
         """
-        if not self._swept:  # One process writes, so nobody else is at it.
-            for pattern in _UNFINISHED:
-                for path in self._folder.glob(pattern):
-                    path.unlink(missing_ok=True)
-            self._swept = True
+        for pattern in _UNFINISHED:  # One process writes, so nobody else is at it.
+            for path in self._folder.glob(pattern):
+                path.unlink(missing_ok=True)
         checksum = _checksum((name, arrays[name]) for name in sorted(arrays))
         save_tensors(self.path(step), arrays, {"step": step, _CHECKSUM: checksum})
         known = [known for known in self.steps() if known <= step]
