@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.layers.norms import GroupNorm, LayerNorm, standardised
+from tfsnap.training.precision import computing_in
 
 
 def standardise(x, *, axes, epsilon):
@@ -62,6 +63,20 @@ def test_standardising_holds_in_half_precision(scale):
     exact = standardise(tf.constant(x, tf.float64), axes=[1, 3], epsilon=1e-5)
     half = standardise(tf.constant(x), axes=[1, 3], epsilon=1e-5)
     np.testing.assert_allclose(half, exact, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [(lambda: GroupNorm(2), [1, 128, 128, 8]), (LayerNorm, [4, 1280])],
+    ids=["group", "layer"],
+)
+def test_means_of_large_maps_are_not_added_up_in_float16(make, shape):
+    x = np.random.default_rng(0).normal(70.0, 1.0, shape).astype(np.float16)
+    exact = make()(tf.constant(x, tf.float32))
+    with computing_in("float16"):
+        half = make()(tf.constant(x))
+    assert half.dtype == tf.float16
+    np.testing.assert_allclose(half, exact, atol=5e-3)
 
 
 def test_the_divisor_that_keeps_squares_small_has_no_gradient():

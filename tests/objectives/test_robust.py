@@ -51,6 +51,21 @@ def draws_of(step):
     return Draws(seed=tf.stack([0, tf.cast(step, tf.int32)]), rows=2)
 
 
+def test_a_network_with_nothing_to_leave_out_runs_whole(batch):
+    bare = UNetConfig(
+        down=(StageConfig(8, 1, 0),),
+        mid=None,
+        up=(StageConfig(8, 2, 0),),
+        context_width=6,
+        groups=4,
+    )
+    model = randomised_unet(bare)
+    expected, _ = DENOISE(model, batch, draws_of(4))
+    found, figures = Robust(DENOISE, 0.5)(model, batch, draws_of(4))
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(figures["blocks"], [1.0, 1.0])
+
+
 def test_all_blocks_run_at_probability_one(unet, batch):
     expected, _ = DENOISE(unet, batch, draws_of(4))
     found, figures = Robust(DENOISE, 1.0)(unet, batch, draws_of(4))

@@ -75,8 +75,8 @@ class GroupNorm(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Normalises `x`."""
-        scaled, factor = standardised(x, over=self._over, epsilon=self.epsilon)
-        return scaled * (factor * self.gamma) + self.beta
+        scaled, factor = standardised(_wide(x), over=self._over, epsilon=self.epsilon)
+        return tf.cast(scaled * (factor * _wide(self.gamma)) + _wide(self.beta), x.dtype)
 
     def _over(self, reduce: Callable[..., tf.Tensor], x: tf.Tensor) -> tf.Tensor:
         """Reduces space and groups, [B, 1, 1, C]: every channel has what its group has."""
@@ -115,12 +115,18 @@ class LayerNorm(keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Normalises `x`."""
-        scaled, factor = standardised(x, over=_last, epsilon=self.epsilon)
-        return scaled * factor * self.gamma + self.beta
+        scaled, factor = standardised(_wide(x), over=_last, epsilon=self.epsilon)
+        return tf.cast(scaled * factor * _wide(self.gamma) + _wide(self.beta), x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def _wide(x: tf.Tensor) -> tf.Tensor:
+    """At least float32: TensorFlow's CPU kernels add up float16 in float16, large maps to NaN."""
+    x = tf.convert_to_tensor(x)
+    return x if x.dtype.size >= tf.float32.size else tf.cast(x, tf.float32)
 
 
 def _last(reduce: Callable[..., tf.Tensor], x: tf.Tensor) -> tf.Tensor:

@@ -5,6 +5,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from tfsnap.layers.biased import Conv2D
+
 
 @tf.custom_gradient
 def upsample_nearest(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
@@ -44,7 +46,7 @@ class Upsample(keras.layers.Layer):
     def __init__(self, channels: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.channels = channels
-        self.conv = keras.layers.Conv2D(channels, 3, padding="same", name=f"{self.name}.conv")
+        self.conv = Conv2D(channels, 3, padding="same", name=f"{self.name}.conv")
 
     def call(self, x: tf.Tensor, *, size: tuple[int, int] | None = None) -> tf.Tensor:
         """Doubles the resolution of `x`."""
@@ -74,7 +76,7 @@ class Downsample(keras.layers.Layer):
         super().__init__(**kwargs)
         self.channels = channels
         self.symmetric = symmetric
-        self.conv = keras.layers.Conv2D(channels, 3, strides=2, name=f"{self.name}.conv")
+        self.conv = Conv2D(channels, 3, strides=2, name=f"{self.name}.conv")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Halves the resolution of `x`."""

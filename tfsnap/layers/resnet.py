@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from tfsnap.layers.biased import Conv2D, Dense
 from tfsnap.layers.norms import GroupNorm
 
 
@@ -34,14 +35,14 @@ class ResNetBlock(keras.layers.Layer):
         self.epsilon = epsilon
         at = self.name
         self.norm1 = GroupNorm(groups, epsilon, name=f"{at}.norm1")
-        self.conv1 = keras.layers.Conv2D(channels, 3, padding="same", name=f"{at}.conv1")
+        self.conv1 = Conv2D(channels, 3, padding="same", name=f"{at}.conv1")
         self.norm2 = GroupNorm(groups, epsilon, name=f"{at}.norm2")
-        self.conv2 = keras.layers.Conv2D(
+        self.conv2 = Conv2D(
             channels, 3, padding="same", kernel_initializer="zeros", name=f"{at}.conv2"
         )
         # Made only when a time embedding, or a change of channels, asks for them.
-        self.time = keras.layers.Dense(channels, name=f"{at}.time")
-        self.shortcut = keras.layers.Conv2D(channels, 1, name=f"{at}.shortcut")
+        self.time = Dense(channels, name=f"{at}.time")
+        self.shortcut = Conv2D(channels, 1, name=f"{at}.shortcut")
 
     def call(self, x: tf.Tensor, *, time: tf.Tensor | None = None) -> tf.Tensor:
         """Applies the block."""

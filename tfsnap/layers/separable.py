@@ -5,6 +5,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from tfsnap.layers.biased import Conv2D, DepthwiseConv2D
+
 
 class SeparableBlock(keras.layers.Layer):
     """A depthwise 3x3 convolution, then two pointwise ones around a ReLU, beside the identity.
@@ -27,13 +29,9 @@ class SeparableBlock(keras.layers.Layer):
         self.channels = channels
         self.expansion = expansion
         at = self.name
-        self.depthwise = keras.layers.DepthwiseConv2D(3, padding="same", name=f"{at}.depthwise")
-        self.expand = keras.layers.Conv2D(
-            expansion * channels, 1, activation="relu", name=f"{at}.expand"
-        )
-        self.project = keras.layers.Conv2D(
-            channels, 1, kernel_initializer="zeros", name=f"{at}.project"
-        )
+        self.depthwise = DepthwiseConv2D(3, padding="same", name=f"{at}.depthwise")
+        self.expand = Conv2D(expansion * channels, 1, activation="relu", name=f"{at}.expand")
+        self.project = Conv2D(channels, 1, kernel_initializer="zeros", name=f"{at}.project")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Applies the block."""

@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from tfsnap.config import AutoencoderConfig
 from tfsnap.layers.attention import Attention
+from tfsnap.layers.biased import Conv2D
 from tfsnap.layers.norms import GroupNorm
 from tfsnap.layers.resample import Downsample, Upsample
 from tfsnap.layers.resnet import ResNetBlock
@@ -50,9 +51,7 @@ class Encoder(keras.layers.Layer):
     def __init__(self, config: AutoencoderConfig, **kwargs: Any):
         super().__init__(**kwargs)
         at, groups, last = self.name, config.groups, len(config.channels) - 1
-        self.conv_in = keras.layers.Conv2D(
-            config.channels[0], 3, padding="same", name=f"{at}.conv_in"
-        )
+        self.conv_in = Conv2D(config.channels[0], 3, padding="same", name=f"{at}.conv_in")
         self.blocks = []
         for i, channels in enumerate(config.channels):
             for j in range(config.resnets):
@@ -64,10 +63,8 @@ class Encoder(keras.layers.Layer):
         self.mid = _Middle(config.channels[-1], groups, name=f"{at}.mid")
         self.norm_out = GroupNorm(groups, EPSILON, name=f"{at}.norm_out")
         moments = 2 * config.latent_channels
-        self.conv_out = keras.layers.Conv2D(moments, 3, padding="same", name=f"{at}.conv_out")
-        self.quant_conv = keras.layers.Conv2D(
-            moments, 1, bias_initializer=_quiet_start, name="quant_conv"
-        )
+        self.conv_out = Conv2D(moments, 3, padding="same", name=f"{at}.conv_out")
+        self.quant_conv = Conv2D(moments, 1, bias_initializer=_quiet_start, name="quant_conv")
 
     def call(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Encodes `image`."""
@@ -90,10 +87,8 @@ class Decoder(keras.layers.Layer):
         super().__init__(**kwargs)
         at, groups, last = self.name, config.groups, len(config.decoder_channels) - 1
         widths = config.decoder_channels[::-1]
-        self.post_quant_conv = keras.layers.Conv2D(
-            config.latent_channels, 1, name="post_quant_conv"
-        )
-        self.conv_in = keras.layers.Conv2D(widths[0], 3, padding="same", name=f"{at}.conv_in")
+        self.post_quant_conv = Conv2D(config.latent_channels, 1, name="post_quant_conv")
+        self.conv_in = Conv2D(widths[0], 3, padding="same", name=f"{at}.conv_in")
         self.mid = _Middle(widths[0], groups, name=f"{at}.mid")
         self.blocks = []
         for i, channels in enumerate(widths):
@@ -103,7 +98,7 @@ class Decoder(keras.layers.Layer):
             if i < last:
                 self.blocks.append(Upsample(channels, name=f"{at}.up.{i}.upsample"))
         self.norm_out = GroupNorm(groups, EPSILON, name=f"{at}.norm_out")
-        self.conv_out = keras.layers.Conv2D(3, 3, padding="same", name=f"{at}.conv_out")
+        self.conv_out = Conv2D(3, 3, padding="same", name=f"{at}.conv_out")
 
     def call(self, latent: tf.Tensor) -> tf.Tensor:
         """Decodes `latent`."""

@@ -9,6 +9,7 @@ import tf_keras as keras
 
 from tfsnap.config import Config, StageConfig, UNetConfig
 from tfsnap.layers.attention import SpatialTransformer
+from tfsnap.layers.biased import Conv2D, Dense
 from tfsnap.layers.norms import GroupNorm
 from tfsnap.layers.resample import Downsample, Upsample
 from tfsnap.layers.resnet import ResNetBlock
@@ -169,13 +170,13 @@ def _map(block: Block, channels: int | None = None) -> list[int]:
 
 
 def _time(block: Block) -> Alone:
-    first, second = (keras.layers.Dense(block.channels, name=n) for n in ("time.in", "time.out"))
+    first, second = (Dense(block.channels, name=n) for n in ("time.in", "time.out"))
     inputs = {"x": [1, 1, block.inputs]}
     return Alone([first, second], lambda x: second(tf.nn.silu(first(x))), inputs)
 
 
 def _conv_in(block: Block) -> Alone:
-    conv = keras.layers.Conv2D(block.channels, 3, padding="same", name="conv_in")
+    conv = Conv2D(block.channels, 3, padding="same", name="conv_in")
     return Alone([conv], lambda x: conv(x), {"x": _map(block)})
 
 
@@ -209,7 +210,7 @@ def _upsample(block: Block) -> Alone:
 
 def _conv_out(block: Block) -> Alone:
     norm = GroupNorm(block.groups, name="norm_out")
-    conv = keras.layers.Conv2D(block.channels, 3, padding="same", name="conv_out")
+    conv = Conv2D(block.channels, 3, padding="same", name="conv_out")
     return Alone([norm, conv], lambda x: conv(tf.nn.silu(norm(x))), {"x": _map(block)})
 
 

@@ -8,6 +8,7 @@ import tf_keras as keras
 
 from tfsnap.config import ClipConfig, ClipImageConfig, ClipTextConfig
 from tfsnap.layers.attention import Attention
+from tfsnap.layers.biased import Conv2D, Dense
 from tfsnap.layers.norms import LayerNorm
 
 MASKED = -1e4  # Score of a masked position: softmax gives exactly 0, and fp16 still holds it.
@@ -63,8 +64,8 @@ class TransformerBlock(keras.layers.Layer):
         self.norm1 = LayerNorm(name=f"{at}.norm1")
         self.attention = Attention(width, heads, qkv_bias=True, name=f"{at}.attention")
         self.norm2 = LayerNorm(name=f"{at}.norm2")
-        self.mlp_up = keras.layers.Dense(mlp_width, _ACTIVATIONS[activation], name=f"{at}.mlp.up")
-        self.mlp_down = keras.layers.Dense(width, name=f"{at}.mlp.down")
+        self.mlp_up = Dense(mlp_width, activation=_ACTIVATIONS[activation], name=f"{at}.mlp.up")
+        self.mlp_down = Dense(width, name=f"{at}.mlp.down")
 
     def call(self, x: tf.Tensor, *, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Applies the block."""
@@ -161,7 +162,7 @@ class ImageEncoder(keras.Model):
             [positions, config.width],
             initializer=normal(stddev=config.width**-0.5),
         )
-        self.patch_embedding = keras.layers.Conv2D(
+        self.patch_embedding = Conv2D(
             config.width,
             config.patch,
             strides=config.patch,
@@ -215,8 +216,8 @@ class Clip(keras.Model):
         self.text_encoder = TextEncoder(config.text)
         self.image_encoder = ImageEncoder(config.image)
         width = config.embedding_width
-        self.text_projection = keras.layers.Dense(width, use_bias=False, name="text_projection")
-        self.image_projection = keras.layers.Dense(width, use_bias=False, name="image_projection")
+        self.text_projection = Dense(width, use_bias=False, name="text_projection")
+        self.image_projection = Dense(width, use_bias=False, name="image_projection")
         self.logit_scale = self.add_weight(
             "logit_scale", [], initializer=keras.initializers.Constant(np.log(1 / 0.07))
         )

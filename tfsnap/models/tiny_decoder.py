@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfsnap.config import AutoencoderConfig
+from tfsnap.layers.biased import Conv2D
 from tfsnap.layers.resample import Upsample
 from tfsnap.layers.separable import SeparableBlock
 
@@ -33,11 +34,9 @@ class TinyDecoder(keras.layers.Layer):
         super().__init__(**kwargs)
         at, tiny = self.name, config.tiny_decoder
         self.scale = config.scale
-        self.post_quant_conv = keras.layers.Conv2D(
-            config.latent_channels, 1, name="post_quant_conv"
-        )
+        self.post_quant_conv = Conv2D(config.latent_channels, 1, name="post_quant_conv")
         widths, counts = tiny.channels[::-1], tiny.blocks[::-1]
-        self.conv_in = keras.layers.Conv2D(widths[0], 3, padding="same", name=f"{at}.conv_in")
+        self.conv_in = Conv2D(widths[0], 3, padding="same", name=f"{at}.conv_in")
         self.blocks = []
         for i, (width, count) in enumerate(zip(widths, counts, strict=True)):
             for j in range(count):
@@ -47,7 +46,7 @@ class TinyDecoder(keras.layers.Layer):
             self.blocks += [
                 Upsample(w, name=f"{at}.up.{i}.upsample") for w in widths[i + 1 : i + 2]
             ]
-        self.conv_out = keras.layers.Conv2D(3, 3, padding="same", name=f"{at}.conv_out")
+        self.conv_out = Conv2D(3, 3, padding="same", name=f"{at}.conv_out")
 
     def call(self, latent: tf.Tensor) -> tf.Tensor:
         """Decodes `latent`."""

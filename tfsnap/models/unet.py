@@ -9,6 +9,7 @@ import tf_keras as keras
 
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.layers.attention import SpatialTransformer
+from tfsnap.layers.biased import Conv2D, Dense
 from tfsnap.layers.norms import GroupNorm
 from tfsnap.layers.resample import Downsample, Upsample
 from tfsnap.layers.resnet import ResNetBlock
@@ -150,19 +151,17 @@ class UNet(keras.Model):
         self.config = config
         last = len(config.down) - 1
         embedding = 4 * config.down[0].channels
-        self.time_in = keras.layers.Dense(embedding, name="time.in")
-        self.time_out = keras.layers.Dense(embedding, name="time.out")
+        self.time_in = Dense(embedding, name="time.in")
+        self.time_out = Dense(embedding, name="time.out")
         self.time_guidance = None
         if config.guidance_width is not None:
-            self.time_guidance = keras.layers.Dense(
+            self.time_guidance = Dense(
                 config.time_width,
                 use_bias=False,
                 kernel_initializer="zeros",
                 name="time.guidance",
             )
-        self.conv_in = keras.layers.Conv2D(
-            config.down[0].channels, 3, padding="same", name="conv_in"
-        )
+        self.conv_in = Conv2D(config.down[0].channels, 3, padding="same", name="conv_in")
         self.down = [
             Stage(stage, config, "down" if i < last else None, name=f"down.{i}")
             for i, stage in enumerate(config.down)
@@ -173,7 +172,7 @@ class UNet(keras.Model):
             for i, stage in enumerate(config.up)
         ]
         self.norm_out = GroupNorm(config.groups, name="norm_out")
-        self.conv_out = keras.layers.Conv2D(
+        self.conv_out = Conv2D(
             config.out_channels, 3, padding="same", kernel_initializer="zeros", name="conv_out"
         )
 

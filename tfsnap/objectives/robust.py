@@ -43,8 +43,14 @@ class Robust:
             raise ValueError(f"probability is {self.probability}; it must be above 0, at most 1")
 
     def __call__(self, model: keras.Model, batch: Batch, draws: Draws) -> Losses:
-        """Returns the objective's losses and figures, and `blocks`, the share that ran."""
+        """Returns the objective's losses and figures, and `blocks`, the share that ran.
+
+        In a network without blocks that can be left out that is 1.
+        """
         rows = model.config.removable
+        if not rows:
+            loss, figures = self.objective(model, batch, draws)
+            return loss, {**figures, "blocks": tf.ones_like(loss)}
         chosen = draws.coins(len(rows), probability=self.probability, stream=_STREAM)
         coins = zip(rows, tf.unstack(chosen), strict=True)
         run = {name: coin for names, coin in coins for name in names}

@@ -70,7 +70,7 @@ class TrainingConfig(Config):
       seed: seeds weights, data order and every draw.
       optimizer: the optimizer.
       precision: what networks compute in: "float32", "bfloat16", or "float16" with a loss scale
-        that adapts; weights, sums over the batch and the optimizer stay float32.
+        that adapts; weights, norms, sums over the batch and the optimizer stay float32.
       jit_compile: compile the gradients with XLA: slower to start, faster to run.
       accumulate: micro-batches that a replica takes one after another for one update: the memory of
         a part of the batch, the update of the whole.
