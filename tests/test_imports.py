@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 # Every room of tfsnap and the rooms that it may import; `config` and `errors` are open to all.
 ALLOWED = {
-    "config": [],
+    "config": ["files"],
+    "files": [],
     "errors": [],
     "tokenizer": [],
     "colours": [],
@@ -27,7 +28,7 @@ ALLOWED = {
     "objectives": ["diffusion"],
     "training": ["objectives", "data", "models", "weights", "diffusion", "tokenizer", "checksum"],
     "metrics": ["models"],
-    "runtime": ["diffusion", "tokenizer", "colours", "temporary", "checksum"],
+    "runtime": ["diffusion", "tokenizer", "colours", "files", "temporary", "checksum"],
     "bench": ["runtime"],
     "export": [
         "models",

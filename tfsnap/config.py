@@ -7,10 +7,11 @@ a value out of range raises `ValueError` naming the field, the value seen and wh
 
 import dataclasses
 import json
-import os
 import pathlib
 import typing
 from typing import Any, Self
+
+from tfsnap.files import write_whole
 
 # What values that make no config raise on the way to it.
 DESCRIPTION_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -94,26 +95,6 @@ def differences(old: Any, new: Any, at: str = "") -> list[str]:
 def write_json(path: pathlib.Path, values: Any) -> None:
     """Writes JSON types to a file, as `write_whole`."""
     write_whole(path, (json.dumps(values, indent=1) + "\n").encode())
-
-
-def write_whole(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file, complete or not at all; through a link, what it points at.
-
-    Raises:
-      OSError: it cannot be written.
-    """
-    # Asked of the path, as what /dev/stdout links to has no name if it is a pipe.
-    if path.exists() and not path.is_file():  # /dev/null, a pipe: not to be replaced.
-        path.write_bytes(content)
-        return
-    target = pathlib.Path(os.path.realpath(path))
-    # Its own, so that two processes do not write one; cut, as the whole may be too long.
-    partial = target.with_name(f".{target.name[:32]}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -61,6 +63,36 @@ def test_a_pipe_is_written_to(check):
     os.close(writing)
     with open(reading, "rb") as pipe:
         assert pipe.read() == b"told"
+
+
+@pytest.mark.parametrize("how", [">", ">>"])
+def test_what_else_is_printed_into_the_same_file_stays(tmp_path, how):
+    """`--json=/dev/stdout > out.txt`: a file, and one that the shell holds open."""
+    code = (
+        "import pathlib; from tfsnap.config import write_json; "
+        "from tfsnap.runtime.output import require_writable; "
+        "path = pathlib.Path('x'); require_writable(path); "
+        "print('first', flush=True); write_json(path, 1); print('last')"
+    )
+    (tmp_path / "x").symlink_to("/dev/stdout")
+    file = tmp_path / "out.txt"
+    file.write_text("earlier\n")
+    shell = ["sh", "-c", f'"$0" -c "$1" {how} out.txt', sys.executable, code]
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run(shell, cwd=tmp_path, env=paths, check=True)
+    assert file.read_text() == ("" if how == ">" else "earlier\n") + "first\n1\nlast\n"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="no /proc")
+def test_a_file_that_another_process_writes_to_is_appended_to(tmp_path):
+    file = tmp_path / "out.txt"
+    with file.open("wb") as held:
+        held.write(b"first ")
+        held.flush()
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=held) as other:
+            write(pathlib.Path(f"/proc/{other.pid}/fd/1"), b"told")
+        assert file.read_bytes() == b"first told"
+        assert os.path.samestat(os.fstat(held.fileno()), file.stat())
 
 
 def test_a_device_needs_no_writable_folder(monkeypatch):

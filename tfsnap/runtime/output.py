@@ -8,7 +8,7 @@ import tempfile
 
 from PIL import Image
 
-from tfsnap.config import write_whole
+from tfsnap.files import stays_in_place, write_whole
 from tfsnap.runtime.errors import RequestError, one_line
 
 
@@ -43,7 +43,7 @@ def require_writable(path: pathlib.Path) -> None:
     folder = pathlib.Path(os.path.realpath(path)).parent
     if mode is not None and stat.S_ISDIR(mode):
         raise RequestError(f"Cannot write {path}: it is a folder, name a file in it")
-    if mode is not None and not stat.S_ISREG(mode):  # As in `write`: its folder stays as it is.
+    if mode is not None and stays_in_place(path):  # As in `write`: its folder stays as it is.
         if not os.access(path, os.W_OK):
             raise RequestError(f"Cannot write {path}: it is read-only")
         return
