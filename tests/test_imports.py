@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 # Every room of tfsnap and the rooms that it may import; `config` and `errors` are open to all.
 ALLOWED = {
-    "config": ["files"],
+    "config": ["base_config", "files"],
+    "base_config": [],
     "files": [],
     "errors": [],
     "tokenizer": [],

@@ -7,71 +7,15 @@ a value out of range raises `ValueError` naming the field, the value seen and wh
 
 import dataclasses
 import json
+import math
 import pathlib
-import typing
 from typing import Any, Self
 
+from tfsnap.base_config import Config, is_number, is_whole
 from tfsnap.files import write_whole
 
 # What values that make no config raise on the way to it.
 DESCRIPTION_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Dict round-trip shared by all configs."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the config as JSON-compatible types (tuples become lists)."""
-        return _plain(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Builds the config from `to_dict`'s output (nested dicts and lists are converted).
-
-        Raises:
-          ValueError: a key is not a field of this config, or a value is out of range.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(
-                f"{cls.__name__} has no field {unknown[0]!r}; its fields are {sorted(known)}"
-            )
-        hints = typing.get_type_hints(cls)
-        return cls(**{name: _typed(hints[name], value) for name, value in values.items()})
-
-    def replace(self, **changes: Any) -> Self:
-        """Returns a copy with the given fields changed."""
-        return dataclasses.replace(self, **changes)
-
-    def _require(self, condition: bool, field: str, wanted: str) -> None:
-        if not condition:
-            raise ValueError(
-                f"{type(self).__name__}.{field} is {getattr(self, field)!r}; it must be {wanted}"
-            )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Config):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _typed(hint: Any, value: Any) -> Any:
-    """Converts plain JSON `value` to the annotated type `hint` of a config field."""
-    args = typing.get_args(hint)
-    if isinstance(hint, type) and issubclass(hint, Config):
-        return hint.from_dict(value) if isinstance(value, dict) else value
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(_typed(args[0], item) for item in value)
-    if args and isinstance(value, list | dict):  # A union: the member that is a container.
-        for member in args:
-            if typing.get_origin(member) is tuple or isinstance(member, type(Config)):
-                return _typed(member, value)
-    return value
 
 
 def differences(old: Any, new: Any, at: str = "") -> list[str]:
@@ -115,9 +59,11 @@ class ScheduleConfig(Config):
 
     def __post_init__(self) -> None:
         self._require(self.kind in ("scaled_linear", "linear"), "kind", "scaled_linear or linear")
-        self._require(0.0 < self.beta_start < 1.0, "beta_start", "between 0 and 1")
-        self._require(self.beta_start <= self.beta_end < 1.0, "beta_end", "in [beta_start, 1)")
-        self._require(self.steps >= 1, "steps", "at least 1")
+        fits = is_number(self.beta_start) and 0.0 < self.beta_start < 1.0
+        self._require(fits, "beta_start", "between 0 and 1")
+        fits = is_number(self.beta_end) and self.beta_start <= self.beta_end < 1.0
+        self._require(fits, "beta_end", "in [beta_start, 1)")
+        self._require_whole(1, "steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,19 +82,31 @@ class StageConfig(Config):
     attentions: tuple[int, ...] | int = 0
 
     def __post_init__(self) -> None:
-        self._require(self.channels > 0, "channels", "positive")
-        self._require(self.resnets >= 1, "resnets", "at least 1")
-        if isinstance(self.attentions, int):
+        self._require_whole(1, "channels", "resnets")
+        if type(self.attentions) is int:
             each, rest = divmod(self.attentions, self.resnets)
             self._require(
                 rest == 0, "attentions", f"a multiple of resnets={self.resnets}, or one per ResNet"
             )
             object.__setattr__(self, "attentions", (each,) * self.resnets)
-        self._require(
-            len(self.attentions) == self.resnets and min(self.attentions) >= 0,
-            "attentions",
-            f"{self.resnets} counts >= 0, one for each ResNet",
-        )
+        wanted = f"{self.resnets} counts >= 0, one for each ResNet"
+        self._require_each(_is_count, "attentions", wanted, count=self.resnets)
+
+
+def _is_count(value: Any) -> bool:
+    return is_whole(value, 0)
+
+
+def _is_width(value: Any) -> bool:
+    return is_whole(value, 1)
+
+
+def _is_positive(value: Any) -> bool:
+    return is_number(value) and value > 0
+
+
+def _is_stage(value: Any) -> bool:
+    return isinstance(value, StageConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +156,21 @@ class UNetConfig(Config):
     guidance_width: int | None = None
 
     def __post_init__(self) -> None:
-        self._require(len(self.down) >= 1, "down", "at least one stage")
+        self._require_whole(1, "in_channels", "out_channels", "context_width")
+        self._require_whole(1, "heads", "head_width", "groups")
+        self._require_each(_is_stage, "down", "at least one stage")
+        self._require_each(_is_stage, "up", "at least one stage")
+        self._require(self.mid is None or _is_stage(self.mid), "mid", "a stage, or None")
+        self._require_stages_fit()
+        if self.time_width is None:
+            object.__setattr__(self, "time_width", self.down[0].channels)
+        fits = _is_width(self.time_width) and self.time_width % 2 == 0
+        self._require(fits, "time_width", "positive and even")
+        width = self.guidance_width
+        fits = width is None or (is_whole(width, 4) and width % 2 == 0)
+        self._require(fits, "guidance_width", "even and at least 4, or None")
+
+    def _require_stages_fit(self) -> None:
         self._require(len(self.up) == len(self.down), "up", f"{len(self.down)} stages, as down")
         for down, up in zip(reversed(self.down), self.up, strict=True):
             if up.resnets != down.resnets + 1 or up.channels != down.channels:
@@ -215,12 +187,6 @@ class UNetConfig(Config):
                     f"{stage.channels} channels are not a multiple of groups={self.groups} "
                     f"and {field}={getattr(self, field)}"
                 )
-        if self.time_width is None:
-            object.__setattr__(self, "time_width", self.down[0].channels)
-        self._require(self.time_width % 2 == 0, "time_width", "even")
-        width = self.guidance_width
-        fits = width is None or (width >= 4 and width % 2 == 0)
-        self._require(fits, "guidance_width", "even and at least 4, or None")
 
     def check_latent(self, latent: tuple[int, int]) -> None:
         """Raises a ValueError if a latent of this height and width does not fit the network."""
@@ -300,11 +266,11 @@ class TinyDecoderConfig(Config):
     expansion: int = 2
 
     def __post_init__(self) -> None:
-        positive = len(self.channels) >= 1 and min(self.channels) >= 1
-        self._require(positive, "channels", "one positive width or more")
-        fits = len(self.blocks) == len(self.channels) and min(self.blocks) >= 0
-        self._require(fits, "blocks", f"{len(self.channels)} counts >= 0, one for each stage")
-        self._require(self.expansion >= 1, "expansion", "at least 1")
+        self._require_each(_is_width, "channels", "one positive width or more")
+        stages = len(self.channels)
+        wanted = f"{stages} counts >= 0, one for each stage"
+        self._require_each(_is_count, "blocks", wanted, count=stages)
+        self._require_whole(1, "expansion")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,18 +297,12 @@ class AutoencoderConfig(Config):
     tiny_decoder: TinyDecoderConfig | None = None
 
     def __post_init__(self) -> None:
+        self._require_whole(1, "resnets", "latent_channels", "groups")
+        self._require(_is_positive(self.scale), "scale", "positive and finite")
+        self._require_widths("channels")
         if self.decoder_channels is None:
             object.__setattr__(self, "decoder_channels", self.channels)
-        self._require(self.resnets >= 1, "resnets", "at least 1")
-        self._require(self.latent_channels >= 1, "latent_channels", "at least 1")
-        self._require(self.scale > 0, "scale", "positive")
-        for field in ("channels", "decoder_channels"):
-            widths = getattr(self, field)
-            self._require(
-                len(widths) >= 1 and not any(c % self.groups for c in widths),
-                field,
-                f"multiples of groups={self.groups}",
-            )
+        self._require_widths("decoder_channels")
         self._require(
             len(self.decoder_channels) == len(self.channels), "decoder_channels", "as many stages"
         )
@@ -351,8 +311,15 @@ class AutoencoderConfig(Config):
                 self.decoder_channels == self.channels, "decoder_channels", "None beside a tiny one"
             )
             stages = len(self.channels)
-            fits = len(self.tiny_decoder.channels) == stages
+            tiny = isinstance(self.tiny_decoder, TinyDecoderConfig)
+            fits = tiny and len(self.tiny_decoder.channels) == stages
             self._require(fits, "tiny_decoder", f"of {stages} stages, as the encoder is")
+
+    def _require_widths(self, field: str) -> None:
+        def fits(width: Any) -> bool:
+            return _is_width(width) and width % self.groups == 0
+
+        self._require_each(fits, field, f"multiples of groups={self.groups}")
 
     def with_decoder_of(self, other: Self) -> Self:
         """The same autoencoder with the decoder of another."""
@@ -377,9 +344,17 @@ class AutoencoderConfig(Config):
 CLIP_ACTIVATIONS = ("quick_gelu", "gelu", "exact_gelu")
 
 
-def _require_activation(config: Config) -> None:
+def _require_transformer(config: "ClipTextConfig | ClipImageConfig") -> None:
+    """What the two towers have in common."""
     known = ", ".join(CLIP_ACTIVATIONS)
     config._require(config.activation in CLIP_ACTIVATIONS, "activation", f"one of {known}")
+    config._require_whole(1, "width", "layers", "heads")
+    config._require(
+        config.width % config.heads == 0, "width", f"a multiple of heads={config.heads}"
+    )
+    ratio = config.mlp_ratio
+    fits = _is_positive(ratio) and 0.5 < ratio * config.width < math.inf  # Before it is rounded.
+    config._require(fits, "mlp_ratio", "positive and finite")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -406,9 +381,10 @@ class ClipTextConfig(Config):
     activation: str = "quick_gelu"
 
     def __post_init__(self) -> None:
-        _require_activation(self)
-        self._require(self.width % self.heads == 0, "width", f"a multiple of heads={self.heads}")
-        self._require(self.context_length >= 2, "context_length", "at least 2 (start and end)")
+        _require_transformer(self)
+        self._require_whole(1, "vocab_size")
+        fits = is_whole(self.context_length, 2)
+        self._require(fits, "context_length", "at least 2 (start and end)")
 
     @property
     def mlp_width(self) -> int:
@@ -444,13 +420,13 @@ class ClipImageConfig(Config):
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        _require_activation(self)
-        self._require(self.width % self.heads == 0, "width", f"a multiple of heads={self.heads}")
+        _require_transformer(self)
+        self._require_whole(1, "resolution", "patch")
         self._require(
             self.resolution % self.patch == 0, "resolution", f"a multiple of patch={self.patch}"
         )
-        self._require(len(self.mean) == 3, "mean", "three numbers")
-        self._require(len(self.std) == 3 and min(self.std) > 0, "std", "three positive numbers")
+        self._require_each(is_number, "mean", "three numbers", count=3)
+        self._require_each(_is_positive, "std", "three positive numbers", count=3)
 
     @property
     def mlp_width(self) -> int:
@@ -465,3 +441,6 @@ class ClipConfig(Config):
     text: ClipTextConfig = ClipTextConfig()
     image: ClipImageConfig = ClipImageConfig()
     embedding_width: int = 768
+
+    def __post_init__(self) -> None:
+        self._require_whole(1, "embedding_width")

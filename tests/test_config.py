@@ -1,0 +1,105 @@
+"""Descriptions of networks and schedules: what none is made of is told with the field."""
+
+import math
+
+import pytest
+
+from tfsnap.config import (
+    AutoencoderConfig,
+    ClipConfig,
+    ClipImageConfig,
+    ClipTextConfig,
+    ScheduleConfig,
+    StageConfig,
+    TinyDecoderConfig,
+    UNetConfig,
+)
+
+NO_WIDTH = (0, -8, 2.0, True, "8", None, [8])
+NO_NUMBER = (0, -1.0, math.inf, math.nan, 10**400, True, "1", None)
+
+WRONG = {
+    (ScheduleConfig, "kind"): ("cosine", 1, ["linear"]),
+    (ScheduleConfig, "beta_start"): NO_NUMBER,
+    (ScheduleConfig, "beta_end"): NO_NUMBER,
+    (ScheduleConfig, "steps"): (*NO_WIDTH, 2.5, "1000"),
+    (UNetConfig, "down"): ((), None, 4, (1, 2, 3, 4)),
+    (UNetConfig, "up"): ((), (StageConfig(1280, 3),), {}),
+    (UNetConfig, "mid"): (4, StageConfig(640, 2)),
+    **{
+        (UNetConfig, field): NO_WIDTH
+        for field in ("in_channels", "out_channels", "context_width", "heads", "groups")
+    },
+    (UNetConfig, "head_width"): (0, -32, 32.0, True, "32"),
+    (UNetConfig, "time_width"): (0, -2, 31, 32.0, True, "32"),
+    (UNetConfig, "guidance_width"): (0, 2, 5, 32.0, "32"),
+    (TinyDecoderConfig, "channels"): ((), (0, 8), (8.0,), 8, None),
+    (TinyDecoderConfig, "blocks"): ((), (1,), (1, 2, 3, -1), (1, 2, 3, 3.0), 4, None),
+    (TinyDecoderConfig, "expansion"): NO_WIDTH,
+    (AutoencoderConfig, "channels"): ((), (0, 0), (-32, -64), (32.0,), (33,), 32, None),
+    (AutoencoderConfig, "decoder_channels"): ((), (32,), (0, 0, 0, 0), 32),
+    (AutoencoderConfig, "scale"): NO_NUMBER,
+    (AutoencoderConfig, "tiny_decoder"): (4, TinyDecoderConfig((8,), (1,))),
+    **{(AutoencoderConfig, field): NO_WIDTH for field in ("resnets", "latent_channels", "groups")},
+    (ClipTextConfig, "vocab_size"): NO_WIDTH,
+    (ClipTextConfig, "context_length"): (*NO_WIDTH, 1),
+    (ClipImageConfig, "resolution"): (*NO_WIDTH, -14, 225),
+    (ClipImageConfig, "patch"): NO_WIDTH,
+    (ClipImageConfig, "mean"): ((), (0.5, 0.5), (0.5, 0.5, math.nan), "rgb", 0.5),
+    (ClipImageConfig, "std"): ((), (0.5, 0.5), (0.5, 0.5, 0.0), None),
+    (ClipConfig, "embedding_width"): NO_WIDTH,
+    **{
+        (tower, field): NO_WIDTH
+        for tower in (ClipTextConfig, ClipImageConfig)
+        for field in ("width", "layers", "heads")
+    },
+    **{
+        (tower, field): bad
+        for tower in (ClipTextConfig, ClipImageConfig)
+        for field, bad in {
+            "mlp_ratio": (*NO_NUMBER, 1e-6, 1e307),
+            "activation": ("relu", None, ["gelu"]),
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [(kind, field, value) for (kind, field), bad in WRONG.items() for value in bad],
+    ids=lambda value: getattr(value, "__name__", repr(value)[:20]),
+)
+def test_a_value_out_of_range_is_told_with_its_field(kind, field, value):
+    with pytest.raises(ValueError, match=rf"^{kind.__name__}\.{field} is .*; it must be "):
+        kind(**{field: value})
+
+
+@pytest.mark.parametrize("field", ["channels", "resnets"])
+@pytest.mark.parametrize("value", [0, -1, 320.0, True, "320", None])
+def test_a_stage_is_of_whole_numbers(field, value):
+    with pytest.raises(ValueError, match=rf"^StageConfig\.{field} is .*; it must be a whole"):
+        StageConfig(**{"channels": 8, "resnets": 2, field: value})
+
+
+@pytest.mark.parametrize("value", [-2, 3, (1,), (1, -1), (1, 1.0), 2.0, True, None, "11"])
+def test_a_stages_attentions_are_counts(value):
+    with pytest.raises(ValueError, match=r"^StageConfig\.attentions is .*; it must be "):
+        StageConfig(8, 2, value)
+
+
+def test_lists_are_the_tuples_they_stand_for():
+    for listed, tupled in (
+        (StageConfig(320, 2, [1, 1]), StageConfig(320, 2, 2)),
+        (UNetConfig(down=list(UNetConfig().down)), UNetConfig()),
+        (AutoencoderConfig(channels=[128, 256, 512, 512]), AutoencoderConfig()),
+        (ClipImageConfig(mean=[0.5, 0.5, 0.5]), ClipImageConfig()),
+        (TinyDecoderConfig(blocks=[1, 2, 3, 3]), TinyDecoderConfig()),
+    ):
+        assert listed == tupled and hash(listed) == hash(tupled)
+
+
+@pytest.mark.parametrize("split", [{"groups": 7}, {"heads": 7}, {"head_width": 48}])
+def test_channels_fit_groups_and_heads(split):
+    (field, number), *_ = split.items()
+    with pytest.raises(ValueError, match=f"channels are not a multiple of .*{field}={number}"):
+        UNetConfig(**split)
