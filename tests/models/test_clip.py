@@ -48,6 +48,15 @@ def test_batches_of_text_keep_their_rows(clip):
         np.testing.assert_allclose(together[row : row + 1], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 12), (3, 2)])
+def test_tokens_of_another_length_are_refused(clip, shape):
+    """Cut into rows of the right one they would be other texts."""
+    tokens = tf.zeros(shape, tf.int32)
+    for reader in (clip.text_encoder, clip.embed_text, tf.function(clip.text_encoder)):
+        with pytest.raises(ValueError, match=r"shape .*; this text encoder reads 6 a text"):
+            reader(tokens)
+
+
 def test_image_embeddings_are_unit_vectors_that_see_every_patch(clip):
     image = np.random.default_rng(0).uniform(-1, 1, [1, 8, 8, 3]).astype(np.float32)
     base = clip.embed_image(tf.constant(image)).numpy()

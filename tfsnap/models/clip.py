@@ -126,8 +126,16 @@ class TextEncoder(keras.Model):
 
         Returns:
           float [B, T, width].
+
+        Raises:
+          ValueError: the tokens have another length.
         """
         length = self.config.context_length
+        if tokens.shape[-1] not in (None, length):  # To be cut into rows anew, below.
+            raise ValueError(
+                f"tokens are of shape {tokens.shape}; this text encoder reads {length} a text: "
+                f"make the tokenizer with context_length={length}"
+            )
         # GPU delegates take GATHER of 1-D indices only, and add rank-2 constants wrongly: the ids
         # are one flat list, and rank 3 begins at the table.
         table = self.token_embedding[tf.newaxis]  # [1, V, C]
