@@ -137,6 +137,13 @@ def test_settings_out_of_range_are_named(merges, settings):
         Tokenizer(merges, **settings)
 
 
+@pytest.mark.parametrize("vocab_size", [100, -1, VOCAB_SIZE + 1])
+def test_no_vocabulary_of_another_size_is_written(merges, tmp_path, vocab_size):
+    with pytest.raises(ValueError, match=f"vocab_size is {vocab_size}; it must be from 514 to"):
+        write_merges(tmp_path / "merges.txt.gz", merges, vocab_size)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_merges_say_how_to_get_them(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"prepare_data\.py"):
         Tokenizer(tmp_path / "none.txt.gz")

@@ -317,13 +317,9 @@ def read_vocabulary(
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is damaged, or has too few merges.
+      ValueError: it is damaged, or has too few merges; or no vocabulary has such a size.
     """
-    if not LEAST_VOCAB_SIZE <= vocab_size <= VOCAB_SIZE:
-        raise ValueError(
-            f"vocab_size is {vocab_size}; it must be from {LEAST_VOCAB_SIZE} to {VOCAB_SIZE}"
-        )
-    pairs = _read_merges(merges, vocab_size - LEAST_VOCAB_SIZE)
+    pairs = _read_merges(merges, vocab_size)
     letters = list(_byte_alphabet().values())
     ends = (letter + _END_OF_WORD for letter in letters)
     return [*letters, *ends, *("".join(pair) for pair in pairs)], pairs
@@ -332,13 +328,23 @@ def read_vocabulary(
 def write_merges(
     path: str | pathlib.Path, merges_path: str | pathlib.Path, vocab_size: int
 ) -> None:
-    """Writes as many of the merges as `vocab_size` needs: the same bytes from the same merges."""
-    merges = _read_merges(merges_path, vocab_size - LEAST_VOCAB_SIZE)
+    """Writes as many of the merges as `vocab_size` needs: the same bytes from the same merges.
+
+    Raises:
+      FileNotFoundError: there is no file of merges.
+      ValueError: it is damaged, or has too few of them; no vocabulary has such a size.
+    """
+    merges = _read_merges(merges_path, vocab_size)
     text = "\n".join(["#version: 0.2", *map(" ".join, merges)]) + "\n"
     pathlib.Path(path).write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
 
 
-def _read_merges(source: str | pathlib.Path | bytes, count: int) -> list[tuple[str, str]]:
+def _read_merges(source: str | pathlib.Path | bytes, vocab_size: int) -> list[tuple[str, str]]:
+    if not LEAST_VOCAB_SIZE <= vocab_size <= VOCAB_SIZE:
+        raise ValueError(
+            f"vocab_size is {vocab_size}; it must be from {LEAST_VOCAB_SIZE} to {VOCAB_SIZE}"
+        )
+    count = vocab_size - LEAST_VOCAB_SIZE
     called, remedy = source, ": delete it and fetch it again"
     if isinstance(source, bytes):
         called, remedy = "the file of merges", ""
