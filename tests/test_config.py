@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from tfsnap.config import (
@@ -14,6 +15,7 @@ from tfsnap.config import (
     TinyDecoderConfig,
     UNetConfig,
 )
+from tfsnap.diffusion.schedule import NoiseSchedule
 
 NO_WIDTH = (0, -8, 2.0, True, "8", None, [8])
 NO_NUMBER = (0, -1.0, math.inf, math.nan, 10**400, True, "1", None)
@@ -103,3 +105,27 @@ def test_channels_fit_groups_and_heads(split):
     (field, number), *_ = split.items()
     with pytest.raises(ValueError, match=f"channels are not a multiple of .*{field}={number}"):
         UNetConfig(**split)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "last", "steps"),
+    [
+        ("linear", 0.5, 0.99, 1000),
+        ("linear", 0.0001, 0.06, 1000),
+        ("scaled_linear", 0.00085, 0.012, 10_000),
+        ("scaled_linear", 0.5, 1 - 2**-53, 2),
+    ],
+)
+def test_a_schedule_leaves_some_signal(kind, first, last, steps):
+    with pytest.raises(ValueError, match=rf"^ScheduleConfig\.beta_end is {last}; .*={steps}, "):
+        ScheduleConfig(kind, first, last, steps)
+
+
+def test_schedules_of_any_number_of_steps_that_leave_signal():
+    for config in (
+        ScheduleConfig("linear", 0.0001, 0.05, 1000),
+        ScheduleConfig("linear", 0.0001, 0.0001, 200_000),
+        ScheduleConfig(beta_start=0.99, beta_end=0.999, steps=3),
+        ScheduleConfig("linear", 1e-4, 1 - 1e-13, 1),  # It has the first beta alone.
+    ):
+        assert np.isfinite(NoiseSchedule(config).point(config.steps - 1)).all()

@@ -14,6 +14,9 @@ from typing import Any, Self
 from tfsnap.base_config import Config, is_number, is_whole
 from tfsnap.files import write_whole
 
+_MOST_STEPS = 1_000_000  # Of a schedule, whose table a sampler makes; Stable Diffusion has 1000.
+_LEAST_SIGNAL = 1e-12  # Of the noisiest step: sigma / alpha is a million there.
+
 # What values that make no config raise on the way to it.
 DESCRIPTION_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -64,6 +67,24 @@ class ScheduleConfig(Config):
         fits = is_number(self.beta_end) and self.beta_start <= self.beta_end < 1.0
         self._require(fits, "beta_end", "in [beta_start, 1)")
         self._require_whole(1, "steps")
+        self._require(self.steps <= _MOST_STEPS, "steps", f"at most {_MOST_STEPS}")
+        signal = self._last_signal()
+        if signal < _LEAST_SIGNAL:
+            raise ValueError(
+                f"ScheduleConfig.beta_end is {self.beta_end!r}; it must be smaller with "
+                f"beta_start={self.beta_start!r} and steps={self.steps}, which leave {signal:.2g} "
+                f"of the signal's variance, less than {_LEAST_SIGNAL:g}"
+            )
+
+    def _last_signal(self) -> float:
+        """alpha^2 of the last step: the product of 1 - beta, of a thousand of them at most."""
+        power = 0.5 if self.kind == "scaled_linear" else 1.0
+        first, last = self.beta_start**power, self.beta_end**power
+        count = min(self.steps, 1000)
+        betas = (
+            (first + (last - first) * i / max(count - 1, 1)) ** (1 / power) for i in range(count)
+        )
+        return math.prod(1 - beta for beta in betas) ** (self.steps / count)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@ import pytest
 from keras_cv.src.models.stable_diffusion.constants import _ALPHAS_CUMPROD
 
 from tfsnap.config import ScheduleConfig
-from tfsnap.diffusion.paths import Spacing, dpm_path, spaced_path
+from tfsnap.diffusion.paths import Spacing, dpm_path, lcm_path, lcm_training_path, spaced_path
 from tfsnap.diffusion.schedule import NoiseSchedule
 
 
@@ -75,6 +75,16 @@ def test_points_lie_on_the_schedule_and_between_its_steps():
             schedule.point(t)
 
 
+def test_times_that_are_not_on_the_schedule_have_no_values():
+    """Least of all those without noise, which a table that ends with them has behind its end."""
+    schedule = NoiseSchedule()
+    for table in (schedule.alpha, schedule.sigma, schedule.logsnr):
+        for t in (-2, 1000, -1001, np.array([3, 1000]), np.array([[-2], [999]])):
+            with pytest.raises(ValueError, match="is not on a schedule of 1000 steps"):
+                table(t)
+        assert table(np.zeros([0], int)).shape == (0,)
+
+
 def test_leading_times_that_would_pass_the_noisiest_step_are_refused():
     times = times_of(10, "leading", offset=1)
     assert list(times[:2]) == [901, 801]
@@ -83,3 +93,18 @@ def test_leading_times_that_would_pass_the_noisiest_step_are_refused():
     # One more is chosen than is taken; the number that is told is the one that was asked for.
     with pytest.raises(ValueError, match="steps is 999; leading times with an offset of 1"):
         dpm_path(NoiseSchedule(), 999, Spacing("leading", 1))
+
+
+@pytest.mark.parametrize("steps", [1, 40, 50, 100, 1000])
+def test_latent_consistency_begins_with_noise(steps):
+    schedule = NoiseSchedule(ScheduleConfig(steps=steps))
+    for path in (lcm_path(schedule, 1, Spacing()), lcm_training_path(schedule)):
+        assert path[0].start == schedule.point(steps - 1)
+
+
+@pytest.mark.parametrize("steps", [51, 75, 99, 120, 999])
+def test_latent_consistency_has_no_times_on_other_schedules(steps):
+    schedule = NoiseSchedule(ScheduleConfig(steps=steps))
+    for path in (lambda: lcm_path(schedule, 4, Spacing()), lambda: lcm_training_path(schedule)):
+        with pytest.raises(ValueError, match=f"schedule has {steps} steps; .* at most 50, or a"):
+            path()

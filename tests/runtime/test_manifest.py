@@ -86,7 +86,7 @@ def replaced(path, value):
         ("prediction", "x", "prediction is 'x'; it must be epsilon or v"),
         ("time_features.width", 31, "width is 31; it must be positive and even"),
         ("time_features.width", 32.5, "width is 32.5; it must be an integer"),
-        ("schedule.steps", 10**10, "steps=10000000000.; it must be of at most 1000000 steps"),
+        ("schedule.steps", 10**10, "steps is 10000000000; it must be at most 1000000"),
         ("latent.scale", 0, "scale is 0.0; it must be positive"),
         ("latent.scale", float("inf"), "scale is inf; it must be positive and finite"),
         ("time_features.max_period", float("inf"), "max_period is inf; it must be positive and"),

@@ -144,7 +144,7 @@ def lcm_path(schedule: NoiseSchedule, steps: int, spacing: Spacing) -> Path:
     It ends without noise. `spacing` does not matter.
 
     Raises:
-      ValueError: there are more steps than the solver has, 50.
+      ValueError: there are more steps than the solver has, 50, or it has no times on the schedule.
 
     Reference: Luo et al. 2023 (arXiv 2310.04378), section 4.3.
     """
@@ -160,6 +160,9 @@ def lcm_training_path(schedule: NoiseSchedule) -> Path:
     The last one leads to t = 0, the least noisy training step, where a consistency function is the
     identity.
 
+    Raises:
+      ValueError: the solver has no times on the schedule.
+
     Reference: Luo et al. 2023 (arXiv 2310.04378), section 4.3.
     """
     return _through(schedule, _lcm_times(schedule), end=0)
@@ -167,4 +170,9 @@ def lcm_training_path(schedule: NoiseSchedule) -> Path:
 
 def _lcm_times(schedule: NoiseSchedule) -> np.ndarray:
     most = min(LCM_TRAINING_STEPS, schedule.steps)
+    if schedule.steps % most:  # They would end short of the noisiest, which sampling begins with.
+        raise ValueError(
+            f"the schedule has {schedule.steps} steps; for latent consistency they must be at most "
+            f"{LCM_TRAINING_STEPS}, or a multiple of it"
+        )
     return np.arange(most, 0, -1) * (schedule.steps // most) - 1

@@ -63,15 +63,38 @@ class NoiseSchedule:
         return self.config.steps
 
     def alpha(self, t: np.ndarray | int) -> np.ndarray:
-        """Signal amplitude alpha_t, float64, of the shape of `t`."""
-        return np.sqrt(self._alphas_bar[t])
+        """Signal amplitude alpha_t, float64, of the shape of `t`.
+
+        Raises:
+          ValueError: a time is none of the schedule's.
+        """
+        return np.sqrt(self._alpha_bar(t))
 
     def sigma(self, t: np.ndarray | int) -> np.ndarray:
-        """Noise amplitude sigma_t, float64, of the shape of `t`."""
-        return np.sqrt(1.0 - self._alphas_bar[t])
+        """Noise amplitude sigma_t, float64, of the shape of `t`.
+
+        Raises:
+          ValueError: a time is none of the schedule's.
+        """
+        return np.sqrt(1.0 - self._alpha_bar(t))
+
+    def _alpha_bar(self, t: np.ndarray | int) -> np.ndarray:
+        """alpha_t^2. Indexing alone would count from the end, where there is no noise."""
+        times = np.asarray(t)
+        wrong = times[(times < END) | (times >= self.steps)]
+        if wrong.size:
+            raise self._not_on_it(wrong[0])
+        return self._alphas_bar[t]
+
+    def _not_on_it(self, t: float) -> ValueError:
+        return ValueError(f"time {t} is not on a schedule of {self.steps} steps")
 
     def logsnr(self, t: np.ndarray | int) -> np.ndarray:
-        """log(alpha_t^2 / sigma_t^2), float64, of the shape of `t`; infinite at t = -1."""
+        """log(alpha_t^2 / sigma_t^2), float64, of the shape of `t`; infinite at t = -1.
+
+        Raises:
+          ValueError: a time is none of the schedule's.
+        """
         with np.errstate(divide="ignore"):
             return 2.0 * (np.log(self.alpha(t)) - np.log(self.sigma(t)))
 
@@ -88,7 +111,7 @@ class NoiseSchedule:
           ValueError: `t` is none of the schedule's.
         """
         if not END <= t <= self.steps - 1 or END < t < 0:
-            raise ValueError(f"time {t} is not on a schedule of {self.steps} steps")
+            raise self._not_on_it(t)
         if t == END:
             return Point(END, 1.0, 0.0)
         return self.point_of_ratio(float(np.interp(t, np.arange(self.steps), self.ratios)), t=t)
