@@ -129,3 +129,14 @@ def test_schedules_of_any_number_of_steps_that_leave_signal():
         ScheduleConfig("linear", 1e-4, 1 - 1e-13, 1),  # It has the first beta alone.
     ):
         assert np.isfinite(NoiseSchedule(config).point(config.steps - 1)).all()
+
+
+def test_autoencoders_are_compared_but_for_their_decoders():
+    mine = AutoencoderConfig(channels=(64, 128))
+    tiny = TinyDecoderConfig((8, 8), (1, 1))
+    assert mine.encoder_differences(mine.replace(tiny_decoder=tiny)) == []
+    assert mine.encoder_differences(mine.replace(decoder_channels=(32, 32))) == []
+    other = AutoencoderConfig(channels=(32, 64), tiny_decoder=tiny)
+    assert mine.encoder_differences(other) == ["channels was [64, 128], is [32, 64]"]
+    deeper = AutoencoderConfig(scale=0.5)
+    assert len(mine.encoder_differences(deeper)) == 2

@@ -342,11 +342,12 @@ class AutoencoderConfig(Config):
 
         self._require_each(fits, field, f"multiples of groups={self.groups}")
 
-    def with_decoder_of(self, other: Self) -> Self:
-        """The same autoencoder with the decoder of another."""
-        return self.replace(
-            decoder_channels=other.decoder_channels, tiny_decoder=other.tiny_decoder
-        )
+    def encoder_differences(self, other: Self) -> list[str]:
+        """In what another autoencoder is not this one, but for its decoder: see `differences`."""
+        mine, others = self.to_dict(), other.to_dict()
+        for field in ("decoder_channels", "tiny_decoder"):
+            del mine[field], others[field]
+        return differences(mine, others)
 
     def check_picture(self, picture: tuple[int, int]) -> None:
         """Raises a ValueError if a picture of this height and width does not fit the network."""

@@ -87,13 +87,6 @@ def test_the_config_goes_through_json():
     assert AutoencoderConfig.from_dict(old) == AutoencoderConfig()  # Files from before.
 
 
-def test_decoders_are_exchanged_and_nothing_else():
-    wide = SMALL.replace(tiny_decoder=None, decoder_channels=(4, 8, 16))
-    assert wide.with_decoder_of(SMALL) == SMALL
-    assert SMALL.with_decoder_of(wide) == wide
-    assert wide.with_decoder_of(SMALL.replace(scale=0.5)) == SMALL
-
-
 def test_wrong_configs_are_refused():
     with pytest.raises(ValueError, match="tiny_decoder .* of 4 stages"):
         AutoencoderConfig(tiny_decoder=TINY)

@@ -75,15 +75,15 @@ def compare_decoder(
       ValueError: the two do not share their latents, these have other channels, or pictures are
         smaller than SSIM's window.
     """
-    wanted, found = teacher.config.with_decoder_of(student.config), student.config
-    if wanted != found:
-        raise ValueError(f"the autoencoders differ in more than the decoder: {found}, not {wanted}")
+    others = teacher.config.encoder_differences(student.config)
+    if others:
+        raise ValueError(f"the autoencoders differ in more than the decoder: {'; '.join(others)}")
     own = encode(teacher, images)
     latents = own if latents is None else latents
-    if latents.shape[-1] != wanted.latent_channels:
+    if latents.shape[-1] != teacher.config.latent_channels:
         raise ValueError(
             f"latents of shape {list(latents.shape)} do not fit: the decoders read "
-            f"{wanted.latent_channels} channels"
+            f"{teacher.config.latent_channels} channels"
         )
     return DecoderQuality(
         to_teacher=Likeness.of(

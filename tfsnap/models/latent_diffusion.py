@@ -94,10 +94,10 @@ class LatentDiffusion:
         Raises:
           ValueError: the two differ in more than the decoder.
         """
-        mine, other = self.autoencoder.config, autoencoder.config
-        if mine.with_decoder_of(other) != other:
+        others = self.autoencoder.config.encoder_differences(autoencoder.config)
+        if others:
             raise ValueError(
-                f"the other autoencoder is of another kind: {other}, not {mine} with another "
-                "decoder"
+                f"the other autoencoder is of another kind, in more than the decoder: "
+                f"{'; '.join(others)}"
             )
         return dataclasses.replace(self, autoencoder=autoencoder)
