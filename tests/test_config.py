@@ -131,6 +131,21 @@ def test_schedules_of_any_number_of_steps_that_leave_signal():
         assert np.isfinite(NoiseSchedule(config).point(config.steps - 1)).all()
 
 
+def test_fields_that_follow_from_others_follow_their_change():
+    autoencoder, narrow = AutoencoderConfig(), (64, 128, 256, 256)
+    assert autoencoder.replace(channels=narrow) == AutoencoderConfig(narrow)
+    tiny = AutoencoderConfig(tiny_decoder=TinyDecoderConfig()).replace(channels=narrow)
+    assert tiny.decoder_channels == narrow
+    own = autoencoder.replace(decoder_channels=narrow)
+    assert own.replace(scale=1.0).decoder_channels == narrow
+    assert own.replace(channels=(256, 256, 512, 512)).decoder_channels == narrow
+    stages = {"down": (StageConfig(32, 1),), "mid": None, "up": (StageConfig(32, 2),)}
+    assert UNetConfig().replace(**stages) == UNetConfig(**stages)
+    assert UNetConfig(time_width=64).replace(**stages).time_width == 64
+    assert UNetConfig().replace(**stages, time_width=320).time_width == 320
+    assert UNetConfig.from_dict(UNetConfig().to_dict()) == UNetConfig()
+
+
 def test_autoencoders_are_compared_but_for_their_decoders():
     mine = AutoencoderConfig(channels=(64, 128))
     tiny = TinyDecoderConfig((8, 8), (1, 1))

@@ -32,8 +32,21 @@ class Config:
         return cls(**{name: _typed(hints[name], value) for name, value in values.items()})
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with the given fields changed."""
-        return dataclasses.replace(self, **changes)
+        """Returns a copy with the given fields changed.
+
+        Fields that follow from others, and are not given, follow from what those become.
+        """
+        following = {f: None for f, value in self._derived().items() if getattr(self, f) == value}
+        return dataclasses.replace(self, **{**following, **changes})
+
+    def _derived(self) -> dict[str, Any]:
+        """What fields that may be None are then, by name."""
+        return {}
+
+    def _derive(self) -> None:
+        for field, value in self._derived().items():
+            if getattr(self, field) is None:
+                object.__setattr__(self, field, value)
 
     def _require(self, condition: bool, field: str, wanted: str) -> None:
         if not condition:

@@ -183,13 +183,15 @@ class UNetConfig(Config):
         self._require_each(_is_stage, "up", "at least one stage")
         self._require(self.mid is None or _is_stage(self.mid), "mid", "a stage, or None")
         self._require_stages_fit()
-        if self.time_width is None:
-            object.__setattr__(self, "time_width", self.down[0].channels)
+        self._derive()
         fits = _is_width(self.time_width) and self.time_width % 2 == 0
         self._require(fits, "time_width", "positive and even")
         width = self.guidance_width
         fits = width is None or (is_whole(width, 4) and width % 2 == 0)
         self._require(fits, "guidance_width", "even and at least 4, or None")
+
+    def _derived(self) -> dict[str, Any]:
+        return {"time_width": self.down[0].channels}
 
     def _require_stages_fit(self) -> None:
         self._require(len(self.up) == len(self.down), "up", f"{len(self.down)} stages, as down")
@@ -321,8 +323,7 @@ class AutoencoderConfig(Config):
         self._require_whole(1, "resnets", "latent_channels", "groups")
         self._require(_is_positive(self.scale), "scale", "positive and finite")
         self._require_widths("channels")
-        if self.decoder_channels is None:
-            object.__setattr__(self, "decoder_channels", self.channels)
+        self._derive()
         self._require_widths("decoder_channels")
         self._require(
             len(self.decoder_channels) == len(self.channels), "decoder_channels", "as many stages"
@@ -335,6 +336,9 @@ class AutoencoderConfig(Config):
             tiny = isinstance(self.tiny_decoder, TinyDecoderConfig)
             fits = tiny and len(self.tiny_decoder.channels) == stages
             self._require(fits, "tiny_decoder", f"of {stages} stages, as the encoder is")
+
+    def _derived(self) -> dict[str, Any]:
+        return {"decoder_channels": self.channels}
 
     def _require_widths(self, field: str) -> None:
         def fits(width: Any) -> bool:

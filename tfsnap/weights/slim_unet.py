@@ -39,7 +39,9 @@ def slim_unet(
         "mid": _with_channels(wide.mid, narrow.mid) if wide.mid and narrow.mid else wide.mid,
         "up": tuple(map(_with_channels, wide.up, narrow.up)),
     }
-    others = differences(wide.replace(groups=narrow.groups, **stages).to_dict(), narrow.to_dict())
+    # The features of time stay, though their width may have been that of the first stage.
+    wanted = wide.replace(groups=narrow.groups, time_width=wide.time_width, **stages)
+    others = differences(wanted.to_dict(), narrow.to_dict())
     if others:
         if narrow.time_width != wide.time_width:
             others.append(_ABOUT_TIME.format(wide.time_width))
