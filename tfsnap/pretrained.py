@@ -6,18 +6,20 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from tfsnap.base_config import is_whole
 from tfsnap.config import DESCRIPTION_ERRORS, ScheduleConfig
 from tfsnap.data.clip_tokens import clip_tokenizer
 from tfsnap.data.fetch import FetchError
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.export.keras_components import keras_pipeline, settings_of
-from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
+from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.errors import RequestError, WeightsError
+from tfsnap.runtime.json_fields import read_fields
 from tfsnap.runtime.pipeline import Pipeline
 from tfsnap.runtime.settings import Sampler
 from tfsnap.training.jobs.runs import is_run, load_finished
-from tfsnap.weights.archive import Opened, Trained, load_trained, open_trained
-from tfsnap.weights.component import read_config
+from tfsnap.weights.archive import Opened, Trained, load_trained, open_trained, read_distilled
+from tfsnap.weights.component import damaged, read_config
 from tfsnap.weights.diffusers_config import sampling_from_json
 from tfsnap.weights.lazy import LazyTensor
 from tfsnap.weights.store import WeightFileError, WeightMismatchError
@@ -35,7 +37,8 @@ class Pretrained(NamedTuple):
     Attributes:
       model: networks without weights, see `tfsnap.weights.archive.Opened`.
       values: what their variables hold, by address.
-      sampler: what a distilled UNet was made for; else of the checkpoint's scheduler, 50 steps.
+      sampler: what a distilled UNet was made for; else of the checkpoint's scheduler, 50 steps or
+        as many as its schedule has.
     """
 
     model: LatentDiffusion
@@ -51,11 +54,11 @@ def open_pretrained(folder: str | os.PathLike) -> Pretrained:
     """
     try:
         opened = _networks(pathlib.Path(folder), open_trained)
-        model = _assemble(folder, opened)
+        model, sampler = _assemble(pathlib.Path(folder), opened)
     except (OSError, ValueError) as error:
         raise WeightsError(str(error)) from error
     values = {name: value for part in opened.values() for name, value in part.values.items()}
-    return Pretrained(model, values, _sampler(model.distilled, opened["unet"].about))
+    return Pretrained(model, values, sampler)
 
 
 def load_pipeline(
@@ -69,9 +72,9 @@ def load_pipeline(
       width: of the pictures, in pixels.
 
     Returns:
-      A pipeline with guidance 7.5, and with the sampler, spacing and 50 steps of the checkpoint's
-      scheduler; DDIM where there is none. A distilled UNet has its own sampler and steps, and
-      perhaps its own guidance.
+      A pipeline with guidance 7.5, and with the sampler and spacing of the checkpoint's scheduler,
+      DDIM where there is none, and 50 steps or as many as its schedule has. A distilled UNet has
+      its own sampler and steps, and perhaps its own guidance.
 
     Raises:
       WeightsError: a file is missing, damaged or holds something else.
@@ -94,10 +97,8 @@ def _load(folder: pathlib.Path) -> tuple[LatentDiffusion, Sampler]:
     """The networks, and how they are sampled by default."""
     if is_run(folder):
         found = load_finished(folder)
-        return found, _sampler(found.distilled, {})
-    loaded = _networks(folder, load_trained)
-    model = _assemble(folder, loaded)
-    return model, _sampler(model.distilled, loaded["unet"].about)
+        return found, _sampler(folder, found, {})
+    return _assemble(folder, _networks(folder, load_trained))
 
 
 def _networks(
@@ -113,12 +114,17 @@ def _networks(
             f"{folder} is a diffusers folder: convert it first, tools/convert_weights.py "
             f"--input={folder} --output=..., and give what that writes"
         )
-    return {name: load(folder / f"{name}.safetensors", name) for name in _NETWORKS}
+    return {name: load(_file(folder, name), name) for name in _NETWORKS}
+
+
+def _file(folder: pathlib.Path, network: str) -> pathlib.Path:
+    return folder / f"{network}.safetensors"
 
 
 def _assemble(
-    folder: str | os.PathLike, networks: Mapping[str, Trained | Opened]
-) -> LatentDiffusion:
+    folder: pathlib.Path, networks: Mapping[str, Trained | Opened]
+) -> tuple[LatentDiffusion, Sampler]:
+    """The model, and how it is sampled by default."""
     unet, unet_about = networks["unet"][:2]
     autoencoder, about = networks["autoencoder"][:2]
     text_encoder, text_about = networks["text_encoder"][:2]
@@ -132,42 +138,83 @@ def _assemble(
                 f"the networks in {folder} do not belong together: the UNet takes {taken} and the "
                 f"others give {given} ({what}); convert one checkpoint into an empty folder"
             )
-    side = about.get("resolution", 512)
-    height, width = unet_about.get("resolution", [side, side])
-    return LatentDiffusion(
+    file, vocab_size = _file(folder, "unet"), text_encoder.config.vocab_size
+    model = LatentDiffusion(
         text_encoder=text_encoder,
         unet=unet,
         autoencoder=autoencoder,
-        schedule=NoiseSchedule(read_config(folder, ScheduleConfig, unet_about.get("schedule", {}))),
+        schedule=NoiseSchedule(read_config(file, ScheduleConfig, unet_about.get("schedule", {}))),
         prediction=unet_about.get("prediction", "epsilon"),
-        resolution=(height, width),
-        pad_token=text_about.get("pad_token", 0),
-        distilled=_distilled(folder, unet_about),
+        resolution=_resolution(folder, unet_about, about),
+        pad_token=_described(
+            _file(folder, "text_encoder"),
+            "pad_token",
+            text_about.get("pad_token", 0),
+            fits=lambda token: is_whole(token, 0) and token < vocab_size,
+            wanted=f"from 0 to {vocab_size - 1}",
+        ),
+        distilled=read_distilled(file, unet_about),
     )
+    return model, _sampler(file, model, unet_about)
 
 
-def _distilled(folder: str | os.PathLike, about: Mapping[str, Any]) -> Distilled | None:
-    try:
-        found = Distilled.of(about)
-        _sampler(found, {})
-    except DESCRIPTION_ERRORS as error:
-        raise WeightFileError(
-            f"{folder}: its UNet's description is damaged, or a newer tfsnap's: distilled is "
-            f"{about['distilled']} ({error})"
-        ) from error
-    return found
+def _described(
+    file: pathlib.Path, field: str, value: Any, *, fits: Callable[[Any], bool], wanted: str
+) -> Any:
+    """A value of a file's description, if it fits."""
+    if not fits(value):
+        raise damaged(file, f"{field} is {value!r}; it must be {wanted}")
+    return value
 
 
-def _sampler(distilled: Distilled | None, about: Mapping[str, Any]) -> Sampler:
+def _resolution(
+    folder: pathlib.Path, unet: Mapping[str, Any], autoencoder: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Of the UNet's description, or else the autoencoder's, which has one for both sides."""
+
+    def is_side(value: Any) -> bool:
+        return is_whole(value, 1)
+
+    def are_sides(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == 2 and all(map(is_side, value))
+
+    field, file = "resolution", _file(folder, "unet")
+    if field in unet:
+        wanted = "height and width in pixels"
+        height, width = _described(file, field, unet[field], fits=are_sides, wanted=wanted)
+        return height, width
+    file, side = _file(folder, "autoencoder"), autoencoder.get(field, 512)
+    _described(file, field, side, fits=is_side, wanted="a whole number of pixels")
+    return side, side
+
+
+def _sampler(source: pathlib.Path, model: LatentDiffusion, about: Mapping[str, Any]) -> Sampler:
     """How a UNet with such a description is sampled by default.
 
     What it learnt by distillation goes before the scheduler that its teacher came with: students
     learn the times of the default spacing.
+
+    Raises:
+      WeightFileError: the description says what cannot be.
     """
-    if distilled:
-        return Sampler(distilled.sampler, distilled.steps)
-    scheduler = about.get("diffusers_scheduler")
-    return Sampler(steps=STEPS, **(sampling_from_json(scheduler) if scheduler else {}))
+    try:
+        if model.distilled:
+            sampler = Sampler(model.distilled.sampler, model.distilled.steps)
+        else:
+            sampler = _of_scheduler(about.get("diffusers_scheduler"), model.schedule.steps)
+        settings_of(model, guidance=GUIDANCE, sampler=sampler)  # Whether all of it goes together.
+    except DESCRIPTION_ERRORS as error:
+        raise damaged(source, error) from error
+    return sampler
+
+
+def _of_scheduler(scheduler: Any, most: int) -> Sampler:
+    steps, where = min(STEPS, most), "diffusers_scheduler"
+    if scheduler is None:
+        return Sampler(steps=steps)
+    if not isinstance(scheduler, dict):
+        raise ValueError(f"{where} is {scheduler!r}; it must be an object")
+    return read_fields(Sampler, {**sampling_from_json(scheduler), "steps": steps}, where=where)
 
 
 def resized(model: LatentDiffusion, height: int | None, width: int | None) -> LatentDiffusion:

@@ -29,7 +29,7 @@ from tfsnap.runtime.settings import Guidance, Sampler
 from tfsnap.runtime.text_to_image import TextToImage
 from tfsnap.weights import convert
 from tfsnap.weights.archive import describe
-from tfsnap.weights.store import save_weights
+from tfsnap.weights.store import load_tensors, save_tensors, save_weights
 
 SIZE = {"height": 16, "width": 24}
 PROMPT = "red apple, noto style"
@@ -141,11 +141,41 @@ def test_what_a_unet_was_distilled_for_goes_into_its_bundle(weights, tmp_path):
     assert (settings.sampler, settings.guidance) == (Sampler("lcm", 4), Guidance(False, 7.5))
 
 
-@pytest.mark.parametrize("wrong", [[8, 3.0], {"steps": 8, "sampler": "none"}, {"steps": "8"}])
-def test_a_damaged_note_of_distillation(weights, tmp_path, wrong):
-    folder = distilled(weights, tmp_path / "weights", wrong)
-    with pytest.raises(WeightsError, match="newer tfsnap's: distilled is "):
-        open_pretrained(folder)
+DAMAGE = [
+    ("unet", "distilled", [8, 3.0], "distilled is "),
+    ("unet", "distilled", {"steps": 8, "sampler": "none"}, "distilled is "),
+    ("unet", "distilled", {"steps": "8"}, "distilled is "),
+    ("unet", "distilled", {"steps": 8.5}, "distilled is "),
+    ("unet", "distilled", {"steps": 8, "guidance": "7"}, "distilled is "),
+    ("unet", "distilled", {"steps": 8, "guidance": 700}, "Guidance.default is 700"),
+    ("unet", "distilled", {"steps": 8000}, "it must be of at most 1000 steps"),
+    ("unet", "resolution", 64, "resolution is 64; it must be height and width"),
+    ("unet", "resolution", ["16", "16"], "resolution is "),
+    ("unet", "resolution", [16, 16, 3], "resolution is "),
+    ("unet", "prediction", "sample", "prediction is 'sample'; it must be epsilon or v"),
+    ("unet", "schedule", {"steps": "9"}, "ScheduleConfig.steps is '9'"),
+    ("unet", "diffusers_scheduler", [1], "diffusers_scheduler is .* must be an object"),
+    ("unet", "diffusers_scheduler", {"timestep_spacing": "bogus"}, "spacing is 'bogus'"),
+    ("unet", "diffusers_scheduler", {"steps_offset": 5}, "steps_offset is 5"),
+    ("unet", "diffusers_scheduler", {"_class_name": ["DDIMScheduler"]}, "unhashable"),
+    ("autoencoder", "resolution", "64", "resolution is '64'; it must be a whole number"),
+    ("text_encoder", "pad_token", "x", "pad_token is 'x'; it must be from 0 to 49407"),
+    ("text_encoder", "pad_token", 49408, "pad_token is 49408"),
+]
+
+
+@pytest.mark.parametrize("reader", [open_pretrained, load_pipeline])
+@pytest.mark.parametrize(("network", "field", "value", "message"), DAMAGE)
+def test_a_damaged_description_is_told_with_its_file(
+    weights, tmp_path, reader, network, field, value, message
+):
+    names = ("unet", "autoencoder", "text_encoder")
+    folder = link(weights, tmp_path / "weights", *(name for name in names if name != network))
+    file = f"{network}.safetensors"
+    tensors, about = load_tensors(weights / file)
+    save_tensors(folder / file, tensors, {**about, field: value})
+    with pytest.raises(WeightsError, match=f"{file}: its description is .*: .*{message}"):
+        reader(folder)
 
 
 def test_defaults_that_cannot_be(weights, tmp_path):

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tfsnap.base_config import is_number, is_whole
+from tfsnap.diffusion.samplers import SAMPLERS
 from tfsnap.diffusion.schedule import NoiseSchedule
 from tfsnap.models.autoencoder import Autoencoder
 from tfsnap.models.clip import Clip, TextEncoder
@@ -28,8 +30,26 @@ class Distilled(NamedTuple):
 
     @classmethod
     def of(cls, about: Mapping[str, Any]) -> "Distilled | None":
-        """From the description in a UNet's weight file."""
-        return cls(**about["distilled"]) if about.get("distilled") else None
+        """From the description in a UNet's weight file.
+
+        Raises:
+          ValueError: it is there, and is none.
+        """
+        values = about.get("distilled")
+        if not values:
+            return None
+        try:
+            found = cls(**values)
+        except TypeError as error:
+            raise ValueError(f"distilled is {values} ({error})") from error
+        free = found.guidance is None or (is_number(found.guidance) and found.guidance >= 0)
+        known = isinstance(found.sampler, str) and found.sampler in SAMPLERS
+        if not (is_whole(found.steps, 1) and free and known):
+            raise ValueError(
+                f"distilled is {values}; it must have a whole number of steps, guidance of 0 or "
+                f"more or none, and a sampler of {', '.join(SAMPLERS)}"
+            )
+        return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Weight files that describe their network, so that one path is enough to build it again."""
 
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import tf_keras as keras
@@ -8,9 +9,10 @@ import tf_keras as keras
 from tfsnap.config import AutoencoderConfig, ClipConfig, ClipTextConfig, UNetConfig
 from tfsnap.models.autoencoder import build_autoencoder
 from tfsnap.models.clip import build_clip, build_text_encoder
+from tfsnap.models.latent_diffusion import Distilled
 from tfsnap.models.unet import build_unet
 from tfsnap.models.weightless import build_weightless
-from tfsnap.weights.component import read_config
+from tfsnap.weights.component import damaged, read_config
 from tfsnap.weights.lazy import LazyTensor, open_safetensors
 from tfsnap.weights.store import WeightFileError, assign, load_tensors, require_fit
 from tfsnap.weights.tensors import parsed
@@ -79,6 +81,18 @@ def open_trained(path: str | os.PathLike, *networks: str) -> Opened:
     model = build_weightless(lambda: _build(path, about, networks))
     require_fit(values, model.variables, source=str(path))
     return Opened(model, about, values)
+
+
+def read_distilled(path: str | os.PathLike, about: Mapping[str, Any]) -> Distilled | None:
+    """What a UNet's file says that it was distilled for.
+
+    Raises:
+      WeightFileError: that is nothing that a UNet can be distilled for.
+    """
+    try:
+        return Distilled.of(about)
+    except ValueError as error:
+        raise damaged(path, error) from error
 
 
 def _build(

@@ -86,10 +86,12 @@ def read_config(source: object, kind: type[C], values: Any) -> C:
     try:
         return kind.from_dict(values)
     except DESCRIPTION_ERRORS as error:
-        raise WeightFileError(
-            f"{source}: its description is damaged, or a newer tfsnap's: no {kind.__name__} can be "
-            f"made of it ({error})"
-        ) from error
+        raise damaged(source, f"no {kind.__name__} can be made of it ({error})") from error
+
+
+def damaged(source: object, why: object) -> WeightFileError:
+    """The error that a file's description cannot be read, with the field and its value."""
+    return WeightFileError(f"{source}: its description is damaged, or a newer tfsnap's: {why}")
 
 
 class Report:

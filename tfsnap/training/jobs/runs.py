@@ -6,14 +6,14 @@ import pathlib
 from typing import Any
 
 from tfsnap.config import Config, differences, write_json
-from tfsnap.models.latent_diffusion import Distilled, LatentDiffusion
+from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.config import MAY_CHANGE
 from tfsnap.training.jobs import JOBS, AnyJob, job_from_dict
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.lora import merge
 from tfsnap.training.trainer import WEIGHTS, TrainingError
-from tfsnap.weights.archive import load_trained
+from tfsnap.weights.archive import load_trained, read_distilled
 from tfsnap.weights.store import WeightFileError, load_tensors
 
 _CONFIG = "config.json"
@@ -164,11 +164,11 @@ def load_finished(workdir: str | os.PathLike) -> LatentDiffusion:
     _require_there(workdir, {**job.weights, "lora.base": job.lora.base})
     if job.lora.rank:
         base, (tensors, about) = job.lora_base(), load_tensors(weights)
-        made_for = Distilled.of(about) or Distilled.of(base.about)
+        made_for = read_distilled(weights, about) or read_distilled(job.lora.base, base.about)
         return job.assemble(merge(base.model, tensors, job.lora), made_for)
     found = load_trained(weights, "unet")
     _require_like_config(weights, job, found.about)
-    return job.assemble(found.model, Distilled.of(found.about))
+    return job.assemble(found.model, read_distilled(weights, found.about))
 
 
 def _require_like_config(weights: pathlib.Path, job: UNetJob, about: dict[str, Any]) -> None:
