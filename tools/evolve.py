@@ -29,6 +29,7 @@ from tfsnap.evolve.config import EvolveConfig
 from tfsnap.evolve.evolver import Evolver
 from tfsnap.evolve.report import write_report
 from tfsnap.heap import keep_freed_memory
+from tfsnap.training.jobs.read_networks import require_same_networks
 from tfsnap.training.jobs.runs import require_same_config
 from tfsnap.training.portable import compile_step
 from tfsnap.training.stopping import Stopped, StopRequest
@@ -63,6 +64,7 @@ def _evolve(stop: StopRequest) -> None:
         tell=lambda line: print(line, flush=True),
     )
     require_same_config(workdir, config)  # Only now: what the evolver refuses leaves no trace.
+    require_same_networks(workdir, config, config.robust, also={config.table: evolver.yardstick})
     if _COMPILE.value:
         _compile(evolver)
         return

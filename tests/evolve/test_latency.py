@@ -39,6 +39,17 @@ def test_what_was_not_measured_is_named(table):
     assert len(missing) == len(set(missing)) and "time" not in {block.kind for block in missing}
 
 
+def test_tables_compare_whose_blocks_of_a_network_are_the_same(table):
+    yardstick = table.yardstick(CONFIG, **AT)
+    assert yardstick == json.loads(json.dumps(yardstick))
+    other = blocks_of(CONFIG, latent=(16, 8), tokens=5).values()
+    longer = LatencyTable({**dict.fromkeys(other, 9.0), **table.ms}, table.about)
+    assert longer.yardstick(CONFIG, **AT) == yardstick
+    slower = LatencyTable({block: 3 * ms for block, ms in table.ms.items()}, table.about)
+    assert slower.yardstick(CONFIG, **AT) != yardstick
+    assert LatencyTable(table.ms, {"device": "y"}).yardstick(CONFIG, **AT) != yardstick
+
+
 def test_a_table_is_written_and_read(table, tmp_path):
     table.save(tmp_path / "table.json")
     assert LatencyTable.load(tmp_path / "table.json") == table

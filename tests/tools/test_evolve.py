@@ -113,6 +113,16 @@ def test_a_search_goes_on_where_it_stopped(runs, evolved):
     assert "prompts was 8, is 16" in refusal("evolve", *search(runs, "--config.prompts=16"))
 
 
+def test_a_table_that_was_measured_anew_is_refused(runs, evolved):
+    table = LatencyTable.load(runs / "table.json")
+    LatencyTable({block: 3 * ms for block, ms in table.ms.items()}, table.about).save(
+        runs / "table.json"
+    )
+    told = refusal("evolve", *search(runs))
+    table.save(runs / "table.json")
+    assert told.startswith(f"evolve: {runs}/table.json changed since {runs}/evolved began")
+
+
 def test_a_search_that_cannot_be_scored_leaves_no_trace(runs, evolved, tmp_path):
     again = [*search(runs, "--config.split=trian"), f"--workdir={tmp_path}/search"]
     assert "evolve: split is 'trian'; it must be one of" in refusal("evolve", *again)

@@ -194,6 +194,32 @@ def test_networks_that_were_trained_on_since_a_run_began_are_told(networks, tmp_
     require_same_networks(tmp_path, job_of(networks))  # It learns from another file.
 
 
+def test_what_a_search_reads_is_compared_once_it_began(networks, tmp_path):
+    robust = job_of(networks, clip=str(tmp_path / "clip"))
+    config = EvolveConfig(unet=str(tmp_path / "unet"), robust=robust)
+    workdir, measured = tmp_path / "search", {"table.json": {"about": {"device": "x"}}}
+    (tmp_path / "unet").write_text("a")
+
+    def go_on(table=measured):
+        require_same_config(workdir, config)
+        require_same_networks(workdir, config, config.robust, also=table)
+
+    (tmp_path / "clip").write_text("a slip")
+    go_on()
+    (tmp_path / "clip").write_text("a")
+    go_on()  # Nothing was done yet.
+    (workdir / "round-00").mkdir()
+    go_on()
+    for name in ("clip", "unet"):
+        (tmp_path / name).write_text("trained anew")
+        with pytest.raises(TrainingError, match=f"^{tmp_path / name} changed since {workdir} be"):
+            go_on()
+        (tmp_path / name).write_text("a")
+    with pytest.raises(TrainingError, match=r"^table\.json changed since"):
+        go_on({"table.json": {"about": {"device": "y"}}})
+    go_on()
+
+
 def test_another_part_is_another_run(tmp_path):
     begin(tmp_path, AutoencoderJob())
     with pytest.raises(WeightFileError, match="trained the autoencoder; the UNet's run is wanted"):

@@ -3,6 +3,7 @@
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -79,9 +80,18 @@ class Evolver:
 
     def latency(self, unet: UNetConfig) -> float:
         """Milliseconds of a network by the table."""
+        return self._table.predict(unet, **self._sizes)
+
+    @property
+    def yardstick(self) -> dict[str, Any]:
+        """What latencies of all rounds have in common, see `LatencyTable.yardstick`."""
+        return self._table.yardstick(self._job.model, **self._sizes)
+
+    @property
+    def _sizes(self) -> dict[str, Any]:
+        """What a UNet is asked for."""
         side = self._job.data.resolution // self._job.trained_autoencoder.config.downsampling
-        tokens = self._job.text_encoder.config.context_length
-        return self._table.predict(unet, latent=(side, side), tokens=tokens)
+        return {"latent": (side, side), "tokens": self._job.text_encoder.config.context_length}
 
     @property
     def rounds(self) -> tuple[Round, ...]:

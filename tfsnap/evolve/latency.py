@@ -55,6 +55,23 @@ class LatencyTable:
             )
         return sum(self.ms[block] for block in blocks.values())
 
+    def yardstick(
+        self, config: UNetConfig, *, latent: tuple[int, int], tokens: int
+    ) -> dict[str, Any]:
+        """What tables must have in common for their latencies to compare, as JSON types.
+
+        How they were measured, and the milliseconds of a network's blocks; other blocks may be
+        added to a table.
+
+        Args:
+          config: the network, all of whose blocks were measured.
+          latent: height and width of the latent.
+          tokens: length of the text embedding.
+        """
+        blocks = blocks_of(config, latent=latent, tokens=tokens)
+        ms = {name: self.ms[block] for name, block in blocks.items()}
+        return {"about": dict(self.about), "ms": ms}
+
     def missing(self, blocks: Iterable[Block]) -> list[Block]:
         """Those of some blocks that the table does not know, each once, in order."""
         return [block for block in dict.fromkeys(blocks) if block not in self.ms]

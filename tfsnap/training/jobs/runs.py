@@ -10,6 +10,7 @@ from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.config import MAY_CHANGE
 from tfsnap.training.jobs import JOBS, AnyJob, job_from_dict
+from tfsnap.training.jobs.read_networks import NETWORKS
 from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.lora import merge
 from tfsnap.training.trainer import WEIGHTS, TrainingError
@@ -41,13 +42,17 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
 
 
 def require_same_config(workdir: pathlib.Path, config: Config) -> None:
-    """As `save_config`, for what is no job; it has begun once there is anything beside its config.
+    """As `save_config`, for what is no job.
+
+    It has begun once there is anything beside its config and the note of what it reads; until then
+    it may read something else.
 
     Raises:
       TrainingError: the workdir was started with another config; the message names the fields.
       WeightFileError: its config cannot be read.
     """
-    if is_run(workdir) and any(path.name != _CONFIG for path in workdir.iterdir()):
+    notes = (_CONFIG, NETWORKS)
+    if is_run(workdir) and any(path.name not in notes for path in workdir.iterdir()):
         try:
             old = type(config).from_dict(json.loads((workdir / _CONFIG).read_text()))
         except (AttributeError, OSError, TypeError, ValueError) as error:
@@ -55,6 +60,8 @@ def require_same_config(workdir: pathlib.Path, config: Config) -> None:
                 f"{workdir / _CONFIG} is no config of this program ({error}); use another --workdir"
             ) from error
         _require_equal(workdir, old.to_dict(), config.to_dict())
+    else:
+        (workdir / NETWORKS).unlink(missing_ok=True)
     _write_config(workdir, config.to_dict())
 
 
