@@ -12,7 +12,9 @@ from tfsnap.data.readers.entry import Entry
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.evolve.start import require_start
 from tfsnap.models.clip import build_text_encoder
+from tfsnap.training.config import TrainingConfig
 from tfsnap.training.jobs.distill import DistillConfig
+from tfsnap.training.jobs.unet import UNetJob
 from tfsnap.training.lora import LoraConfig
 from tfsnap.weights.archive import describe
 from tfsnap.weights.store import load_tensors, save_tensors, save_weights
@@ -92,6 +94,18 @@ def test_prompts_that_cannot_be_read_are_refused(networks, tmp_path, split, mess
         evolver_of(config.replace(robust=config.robust.replace(data=data)), tmp_path / "search")
 
 
-def test_more_steps_than_the_schedule_has_are_refused():
-    with pytest.raises(ValueError, match=r"EvolveConfig\.steps is 1001; it must be at most 1000"):
-        EvolveConfig(steps=1001)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 1001}, "steps is 1001; it must be at most 1000"),
+        ({"seed": -1}, r"seed is -1; it must be at least 0 and below 2\^32"),
+        ({"seed": 2**32}, "seed is 4294967296; it"),
+        ({"guidance": float("nan")}, "guidance is nan; it must be 0 or more, and finite"),
+        ({"guidance": float("inf")}, "guidance is inf; it"),
+        ({"guidance": -3.0}, r"guidance is -3\.0; it"),
+        ({"robust": UNetJob(training=TrainingConfig(seed=2**31 - 9))}, "rounds is 10; .* most 9: "),
+    ],
+)
+def test_what_would_only_end_a_round_is_refused_before_it(changes, message):
+    with pytest.raises(ValueError, match=rf"EvolveConfig\.{message}"):
+        EvolveConfig(**changes)

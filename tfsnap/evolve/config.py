@@ -1,6 +1,7 @@
 """What a search is told."""
 
 import dataclasses
+import math
 
 from tfsnap.config import Config
 from tfsnap.training.jobs.unet import UNetJob
@@ -51,3 +52,9 @@ class EvolveConfig(Config):
         most = self.robust.schedule.steps
         self._require(self.steps <= most, "steps", f"at most {most}, those of robust.schedule")
         self._require(self.confidence > 0, "confidence", "above 0")
+        self._require(0.0 <= self.guidance < math.inf, "guidance", "0 or more, and finite")
+        # Picture i's noise has the seed 2^32 seed + i, of 64 bits.
+        self._require(0 <= self.seed < 2**32, "seed", "at least 0 and below 2^32")
+        first = self.robust.training.seed
+        last = f"at most {2**31 - first}: round n trains with robust.training.seed={first} + n"
+        self._require(first + self.rounds <= 2**31, "rounds", f"{last}, which is below 2^31")
