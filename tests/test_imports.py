@@ -50,6 +50,7 @@ ALLOWED = {
         "data",
         "diffusion",
         "runtime",
+        "checksum",
     ],
     "pretrained": [
         "training",

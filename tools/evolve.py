@@ -81,6 +81,9 @@ def _evolve(stop: StopRequest) -> None:
 def _compile(evolver: Evolver) -> None:
     if evolver.over:
         raise ValueError("the search is over: no training is left to compile")
+    if evolver.trained:
+        number = len(evolver.rounds)
+        raise ValueError(f"round {number} is trained: the command without --compile scores it")
     job, folder = evolver.training()
     compile_step(job, output=_COMPILE.value, workdir=folder)
     print(f"Train with it: tools/run_step.py {_COMPILE.value} --workdir={folder}")

@@ -141,6 +141,10 @@ def test_robust_training_is_compiled_for_a_device_without_tensorflow(runs, evolv
     for name, value in expected.items():
         np.testing.assert_array_equal(start[f"model/{name}"], value)
     assert not robust.exists()
+    robust.mkdir(parents=True)
+    shutil.copy(runs / "unet/weights.safetensors", robust)
+    told = refusal("evolve", *again)
+    assert told == "evolve: round 0 is trained: the command without --compile scores it"
     assert "the search is over" in refusal("evolve", *search(runs), f"--compile={step}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfsnap.checksum import file_sha256_once
 from tfsnap.config import UNetConfig, write_json
 from tfsnap.data.examples import spread
 from tfsnap.evolve.actions import ADD, REMOVE, Action, apply, apply_all, possible
@@ -127,6 +128,12 @@ class Evolver:
         )
         return job, self._folder(number) / "robust"
 
+    @property
+    def trained(self) -> bool:
+        """Whether that training is done, so that its result is to be scored."""
+        _, folder = self.training()
+        return (folder / WEIGHTS).is_file()
+
     def run(self, stop: StopRequest) -> UNetConfig | None:
         """Searches until the objective is met or the rounds are over.
 
@@ -183,13 +190,14 @@ class Evolver:
     def _train(self, stop: StopRequest) -> pathlib.Path | None:
         """Robust training from the state's weights with a fresh optimizer."""
         job, folder = self.training()
-        if (folder / WEIGHTS).is_file():
+        if self.trained:
             return folder / WEIGHTS
         return Trainer(job, workdir=folder, strategy=self._strategy).fit(stop)
 
     def _score(self, weights: pathlib.Path, number: int) -> Round:
         """Races all removals against each other."""
-        c, known = self.config, Known(self._folder(number) / "scores.json")
+        c = self.config
+        known = Known(self._folder(number) / "scores.json", file_sha256_once(weights))
         devices = self._strategy.extended.worker_devices
         scorers = [self._scorer(weights, device) for device in devices]
         lanes = Lanes(list(map(self._lane, scorers, devices)), known)

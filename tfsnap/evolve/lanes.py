@@ -22,11 +22,15 @@ class Known:
 
     Args:
       path: a JSON file.
+      weights: checksum of the weights that are scored; scores of other ones are measured again.
     """
 
-    def __init__(self, path: pathlib.Path):
+    def __init__(self, path: pathlib.Path, weights: str):
         self._path = path
-        self._values = json.loads(path.read_text()) if path.is_file() else {}
+        self._weights = weights
+        values = json.loads(path.read_text()) if path.is_file() else {}
+        # Files of earlier versions do not say which weights they are of.
+        self._values = {k: v for k, v in values.items() if v.get("weights", weights) == weights}
         self._writing = threading.Lock()
 
     @property
@@ -45,8 +49,9 @@ class Known:
         if key not in self._values:
             start = time.monotonic()
             scores = measure(action, lap).tolist()
+            found = {"scores": scores, "seconds": time.monotonic() - start}
             with self._writing:
-                self._values[key] = {"scores": scores, "seconds": time.monotonic() - start}
+                self._values[key] = {**found, "weights": self._weights}
                 write_json(self._path, self._values)
         return np.array(self._values[key]["scores"])
 
