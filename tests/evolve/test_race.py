@@ -72,6 +72,23 @@ def test_the_race_goes_on_while_one_of_those_left_may_shut_another_out():
     assert LAP < len(values["a"]) == len(values["b"]) == len(values["d"]) < 20 * LAP
 
 
+def test_what_is_not_above_the_floor_is_not_behind_what_is_further_below_it():
+    means = {"far below": -0.5, "below": -0.1, "unsure": 0.01, "above": 0.2, "further above": 0.4}
+    noise = {"unsure": 0.1}
+
+    def drawn(entrants, lap):
+        own = np.linspace(-1, 1, LAP)
+        return [means[e] + noise.get(e, 0.01) * own * (-1) ** lap for e in entrants]
+
+    def stayed(**floor):
+        values = race(list(means), drawn, laps=3, winners=1, **floor)
+        return [entrant for entrant in means if len(values[entrant]) == 3 * LAP]
+
+    assert stayed() == []
+    assert stayed(floor=0.0) == ["far below", "below", "unsure"]
+    assert stayed(floor=1.0) == list(means)
+
+
 def test_laps_are_told():
     told = []
     race(

@@ -5,7 +5,7 @@ import pytest
 
 from tests.evolve.test_actions import CONFIG
 from tfsnap.evolve.actions import REMOVE, Action, apply, possible
-from tfsnap.evolve.ranking import choose, choose_copy, scored
+from tfsnap.evolve.ranking import choose, choose_copy, in_order, scored
 
 ACTIONS = possible(CONFIG, verbs=(REMOVE,))
 
@@ -29,6 +29,22 @@ def test_the_cheapest_for_their_latency_go_first():
     slow = scored(ACTIONS[0], np.full(4, 0.3), 100.0)  # Costs most, but for a lot of time.
     assert choose(CONFIG, [*items, slow], most=1, excess=1.0)[0] is not None
     assert choose(CONFIG, [*items, slow], most=1, excess=1.0)[0].action == slow.action
+
+
+def test_of_those_that_cost_nothing_the_one_that_saves_most_goes_first():
+    large, small, least = (
+        scored(action, np.full(4, drop), saving)
+        for action, drop, saving in zip(
+            ACTIONS, (-0.001, -0.001, -0.02), (1.0, 0.01, 0.005), strict=False
+        )
+    )
+    costly = scored(ACTIONS[3], np.full(4, 0.001), 10.0)
+    assert in_order([costly, least, small, large]) == [large, small, least, costly]
+    assert small.score == pytest.approx(-0.1) and small.cost == 0.0  # What it shows stays.
+    (chosen,) = choose(CONFIG, [small, large], most=1, excess=1.0)
+    assert chosen.action == large.action
+    slow, fast = scored(ACTIONS[0], np.ones(4), 1.0), scored(ACTIONS[1], np.full(4, 2.0), 2.0)
+    assert in_order([slow, fast]) == [fast, slow]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -15,6 +15,7 @@ from tfsnap.evolve.actions import apply, possible
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.evolve.evolver import Evolver
 from tfsnap.evolve.latency import LatencyTable
+from tfsnap.evolve.ranking import Scored
 from tfsnap.models.blocks import blocks_of
 from tfsnap.models.presets import find_unet
 from tfsnap.training.portable_format import Manifest, load_state
@@ -64,8 +65,9 @@ def test_a_search_ends_with_a_network_that_is_faster(runs, evolved):
         removed = [score for score in item["scores"] if score["chosen"]]
         assert 1 <= len(removed) <= 2
         assert all(score["count"] == 8 for score in removed)
-        stayed = [score["score"] for score in item["scores"] if score["count"] == 8]
-        assert min(stayed) == removed[0]["score"]
+        stayed = [Scored.from_dict(score) for score in item["scores"] if score["count"] == 8]
+        best = min(stayed, key=lambda score: (score.cost, -score.dlatency))
+        assert str(best.action) == str(Scored.from_dict(removed[0]).action)
     assert latencies[1] < latencies[0]
     found = find_unet(str(folder / "unet.json"))
     before = find_unet(str(runs / "unet/config.json"))

@@ -19,11 +19,13 @@ class EvolveConfig(Config):
       rounds: at most so many.
       grow: once the objective is met, go on by copying the block that is worth most, as long as the
         objective stays met.
-      actions: edits of a round, at most.
+      actions: edits of a round, at most: those of the lowest dCLIP / dLatency. Edits whose dCLIP is
+        not above 0 cost nothing, and go before others, the one that saves most first.
       split: whose captions are the prompts, D_val in the paper.
       prompts: number of prompts, spread evenly over the split and shuffled by `seed`.
       laps: in so many parts the prompts are gone through; after each, edits may fall out.
-      confidence: by how many standard errors an edit must be behind to fall out.
+      confidence: by how many standard errors an edit must be behind to fall out; edits whose
+        dCLIP is not above 0 by as many are not behind one another.
       steps: DDIM steps of the pictures that are scored.
       guidance: their guidance scale.
       seed: of their noise and order.

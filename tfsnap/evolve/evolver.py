@@ -215,6 +215,7 @@ class Evolver:
             laps=c.laps,
             winners=goal.most,
             hopeless=goal.hopeless,
+            floor=goal.floor,
             confidence=c.confidence,
             after_lap=lambda done, v: self._tell(f"  scored {done} of {c.laps} laps"),
         )

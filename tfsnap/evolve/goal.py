@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
@@ -15,10 +16,12 @@ class Goal(Protocol):
 
     Attributes:
       sign: of the scores in the race, whose lowest are wanted.
+      floor: scores in the race are as good as this one if they are lower.
       most: how many edits of those in the race are wanted.
     """
 
     sign: float
+    floor: float
     most: int
 
     def hopeless(self, action: Action, better: Sequence[Action]) -> bool:
@@ -37,7 +40,7 @@ class Goal(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Shrink:
-    """Removes what costs least; see `choose`.
+    """Removes what costs least; see `choose`. Removals that cost nothing are equals in the race.
 
     Attributes:
       config: the network.
@@ -46,6 +49,7 @@ class Shrink:
     """
 
     sign: ClassVar[float] = 1.0
+    floor: ClassVar[float] = 0.0
 
     config: UNetConfig
     most: int
@@ -77,6 +81,7 @@ class Grow:
     """
 
     sign: ClassVar[float] = -1.0
+    floor: ClassVar[float] = -math.inf
     most: ClassVar[int] = 1
 
     config: UNetConfig

@@ -35,8 +35,17 @@ class Scored:
 
     @property
     def score(self) -> float:
-        """dCLIP / dLatency: the lowest goes first (SnapFusion, section 3.1)."""
+        """dCLIP / dLatency (SnapFusion, section 3.1)."""
         return self.dclip / self.dlatency
+
+    @property
+    def cost(self) -> float:
+        """The score, or 0 where the CLIP score does not fall: the lowest goes first.
+
+        The paper says nothing of a negative dCLIP. Divided by dLatency it would put first what
+        saves least.
+        """
+        return max(self.score, 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -57,16 +66,17 @@ def scored(action: Action, drops: np.ndarray, dlatency: float) -> Scored:
 
 
 def in_order(items: Iterable[Scored], *, sign: float = 1.0) -> list[Scored]:
-    """Edits from the lowest score to the highest, or the other way round.
+    """Edits from the lowest cost to the highest, or the other way round.
 
-    Those come first that stayed in the race: what fell out was scored with fewer prompts, which may
-    be easier ones, so that its figures do not compare with those of the others.
+    Of those that cost the same, and of all that cost nothing, the one that saves most comes first.
+    Those come before all others that stayed in the race: what fell out was scored with fewer
+    prompts, which may be easier ones, so that its figures do not compare with those of the others.
 
     Args:
       items: the edits.
       sign: -1 for the highest first.
     """
-    return sorted(items, key=lambda item: (-item.count, sign * item.score))
+    return sorted(items, key=lambda item: (-item.count, sign * item.cost, -item.dlatency))
 
 
 def choose(
