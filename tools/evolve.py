@@ -7,7 +7,7 @@
 Loops robust training, scoring of every edit by dCLIP / dLatency, and editing, until the network
 takes the wanted share of its latency. Run the same command again to go on where it stopped. The
 workdir gets `unet.json`, the shape of the newest network, which every tool takes, its weights in
-the last round's folder, `rounds.md` and `rounds.png`.
+the last round's folder, `rounds.md` and `rounds.png`, all of them after every round.
 
 Where TensorFlow does not run, the robust training of a round runs as a portable step: with
 `--compile=step` the program compiles the next round's and says how to train with it.
@@ -27,7 +27,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As tools/train.py does.
 
 from tfsnap.evolve.config import EvolveConfig
 from tfsnap.evolve.evolver import Evolver
-from tfsnap.evolve.report import write_report
 from tfsnap.heap import keep_freed_memory
 from tfsnap.training.jobs.read_networks import require_same_networks
 from tfsnap.training.jobs.runs import require_same_config
@@ -69,8 +68,6 @@ def _evolve(stop: StopRequest) -> None:
         _compile(evolver)
         return
     found = evolver.run(stop)
-    if evolver.rounds:
-        write_report(evolver.rounds, workdir, target=evolver.target)
     if found is None:
         print("The same command goes on.")
     else:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.evolve.tiny_search import (
     PROMPTS,
@@ -17,6 +18,7 @@ from tfsnap.evolve.state import State
 from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
 from tfsnap.training.stopping import StopRequest
+from tfsnap.training.trainer import TrainingError
 from tfsnap.weights.archive import describe, load_trained
 from tfsnap.weights.store import save_weights
 
@@ -54,6 +56,30 @@ def run(evolver):
     with StopRequest() as stop:
         assert evolver.run(stop) is not None
     return evolver
+
+
+def test_an_unfinished_search_shows_the_rounds_that_are_done(networks, tmp_path, monkeypatch):
+    give_captions(monkeypatch)
+    config = config_of(networks, rounds=2, actions=1)
+    make_up(tmp_path, config.unet, {"remove mid.resnets.1": 0.5})
+    evolver = evolver_of(config, tmp_path)
+    train = evolver._train
+
+    def fail_later(stop):
+        if evolver.rounds:
+            raise TrainingError("the loss is not finite")
+        return train(stop)
+
+    monkeypatch.setattr(evolver, "_train", fail_later)
+    with pytest.raises(TrainingError), StopRequest() as stop:
+        evolver.run(stop)
+    newest = apply(SHAPE, Action.parse("remove mid.resnets.1")).config
+    assert find_unet(str(tmp_path / "unet.json")) == newest
+    assert (tmp_path / "edits.txt").read_text() == "remove mid.resnets.1\n"
+    assert "| remove mid.resnets.1 |" in (tmp_path / "rounds.md").read_text()
+    with Image.open(tmp_path / "rounds.png") as picture:
+        picture.load()
+    assert not list(tmp_path.glob(".*"))
 
 
 def made(evolver):

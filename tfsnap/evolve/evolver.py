@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfsnap.checksum import file_sha256_once
-from tfsnap.config import UNetConfig, write_json
+from tfsnap.config import UNetConfig, write_json, write_whole
 from tfsnap.data.examples import spread
 from tfsnap.evolve.actions import ADD, REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
@@ -19,6 +19,7 @@ from tfsnap.evolve.lanes import Known, Lanes, Measure
 from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.evolve.race import race
 from tfsnap.evolve.ranking import Scored, in_order, scored
+from tfsnap.evolve.report import write_report
 from tfsnap.evolve.scoring import Prompts, Scorer, share
 from tfsnap.evolve.start import require_scoring, require_start
 from tfsnap.evolve.state import STATE, Round, State
@@ -42,7 +43,8 @@ class Evolver:
     """Runs the search in a workdir; run again, it goes on where it stopped.
 
     The workdir gets a folder for every round with its robust training and the edited network's
-    weights, `state.json`, and `unet.json`, the shape of the newest network, which every tool takes.
+    weights, and `state.json`; after each round `unet.json`, the shape of the newest network, which
+    every tool takes, `edits.txt`, which made it, and what `write_report` writes.
 
     Args:
       config: of the search.
@@ -141,14 +143,22 @@ class Evolver:
           The network; None when a signal ended the search before.
         """
         while not self.over:
+            if self.rounds:
+                self._publish()
             self._tell(f"round {len(self.rounds)}: {self._standing}")
             if not self._round(stop):
                 return None
         self._tell(f"end: {self._standing}")
+        self._publish()
+        return self._state.config
+
+    def _publish(self) -> None:
+        """Writes what the rounds so far made, for people and for other tools."""
         write_json(self.workdir / EVOLVED, self._state.config.to_dict())
         edits = [item.action for found in self.rounds for item in found.actions]
-        (self.workdir / EDITS).write_text("".join(f"{action}\n" for action in edits))
-        return self._state.config
+        write_whole(self.workdir / EDITS, "".join(f"{action}\n" for action in edits).encode())
+        if self.rounds:
+            write_report(self.rounds, self.workdir, target=self.target)
 
     @property
     def _standing(self) -> str:

@@ -1,8 +1,10 @@
 """What a search found, for people: a table of each round and a plot of the whole."""
 
+import io
 import pathlib
 from collections.abc import Sequence
 
+from tfsnap.config import write_whole
 from tfsnap.evolve.actions import ADD
 from tfsnap.evolve.state import Round
 
@@ -36,15 +38,15 @@ def _rate(item: Round) -> str:
 
 
 def write_report(rounds: Sequence[Round], folder: pathlib.Path, *, target: float) -> None:
-    """Writes `rounds.md` and, of CLIP against latency, `rounds.png`.
+    """Writes `rounds.md` and, of CLIP against latency, `rounds.png`, each complete or not at all.
 
     Args:
       rounds: at least one.
       folder: where to.
       target: the latency objective, milliseconds.
     """
-    (folder / "rounds.md").write_text("\n".join(map(table, rounds)))
-    _plot(rounds, folder / "rounds.png", target)
+    write_whole(folder / "rounds.md", "\n".join(map(table, rounds)).encode())
+    write_whole(folder / "rounds.png", _plot(rounds, target))
 
 
 def pareto(rounds: Sequence[Round]) -> list[Round]:
@@ -56,7 +58,8 @@ def pareto(rounds: Sequence[Round]) -> list[Round]:
     return front
 
 
-def _plot(rounds: Sequence[Round], path: pathlib.Path, target: float) -> None:
+def _plot(rounds: Sequence[Round], target: float) -> bytes:
+    """A PNG file."""
     from matplotlib.figure import Figure  # Here: it takes a second to import. No display is needed.
 
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -73,4 +76,6 @@ def _plot(rounds: Sequence[Round], path: pathlib.Path, target: float) -> None:
     axes.axvline(target, linestyle=":", color="grey", label="objective")
     axes.set(xlabel="latency by the table, ms", ylabel="CLIP score after robust training")
     axes.legend()
-    figure.savefig(path, dpi=120)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    return picture.getvalue()
