@@ -25,7 +25,7 @@ from ml_collections import config_flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As tools/train.py does.
 
-from tfsnap.evolve.config import EvolveConfig
+from tfsnap.evolve.config import MAY_CHANGE, EvolveConfig
 from tfsnap.evolve.evolver import Evolver
 from tfsnap.heap import keep_freed_memory
 from tfsnap.training.jobs.read_networks import require_same_networks
@@ -62,7 +62,8 @@ def _evolve(stop: StopRequest) -> None:
         strategy=make_strategy(_STRATEGY.value),
         tell=lambda line: print(line, flush=True),
     )
-    require_same_config(workdir, config)  # Only now: what the evolver refuses leaves no trace.
+    # Only now: what the evolver refuses leaves no trace.
+    require_same_config(workdir, config, may_change=MAY_CHANGE)
     require_same_networks(workdir, config, config.robust, also={config.table: evolver.yardstick})
     if _COMPILE.value:
         _compile(evolver)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.latent_job import job_of
 from tests.training.tiny_job import UNET
-from tfsnap.evolve.config import EvolveConfig
+from tfsnap.evolve.config import MAY_CHANGE, EvolveConfig
 from tfsnap.models.latent_diffusion import Distilled
 from tfsnap.models.unet import build_unet
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
@@ -141,6 +141,18 @@ def test_a_search_that_never_began_is_mended_and_one_that_did_is_kept(tmp_path):
     with pytest.raises(TrainingError, match=r'another config: table was "table.json", is ""'):
         require_same_config(tmp_path, EvolveConfig())
     assert json.loads((tmp_path / "config.json").read_text()) == mended.to_dict()
+
+
+def test_a_search_goes_on_for_more_rounds(tmp_path):
+    require_same_config(tmp_path, EvolveConfig(rounds=1))
+    (tmp_path / "round-00").mkdir()
+    more = EvolveConfig(rounds=2**31, grow=True)  # As many as there are seeds for.
+    require_same_config(tmp_path, more, may_change=MAY_CHANGE)
+    assert json.loads((tmp_path / "config.json").read_text()) == more.to_dict()
+    with pytest.raises(TrainingError, match=r"another config: actions was 2, is 3\. Use"):
+        require_same_config(tmp_path, EvolveConfig(actions=3), may_change=MAY_CHANGE)
+    with pytest.raises(TrainingError, match="rounds was 2147483648, is 1"):
+        require_same_config(tmp_path, EvolveConfig(rounds=1, grow=True))
 
 
 def test_fields_that_a_search_did_not_know_have_their_default(tmp_path):

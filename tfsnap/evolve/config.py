@@ -6,6 +6,9 @@ import math
 from tfsnap.config import Config
 from tfsnap.training.jobs.unet import UNetJob
 
+# Fields of a search that another value may be given for when it goes on.
+MAY_CHANGE = ("rounds", "grow")
+
 
 @dataclasses.dataclass(frozen=True)
 class EvolveConfig(Config):
@@ -16,9 +19,9 @@ class EvolveConfig(Config):
       table: latency table that knows the blocks of that network, see `tools/latency_table.py`.
       robust: the robust training of a round; its `model` and `training.init` are set by the search.
       target: the latency objective S, as a share of the first network's latency in the table.
-      rounds: at most so many.
+      rounds: at most so many; a search may go on with more.
       grow: once the objective is met, go on by copying the block that is worth most, as long as the
-        objective stays met.
+        objective stays met. A search that met it may go on so.
       actions: edits of a round, at most: those of the lowest dCLIP / dLatency. Edits whose dCLIP is
         not above 0 cost nothing, and go before others, the one that saves most first.
       split: whose captions are the prompts, D_val in the paper.

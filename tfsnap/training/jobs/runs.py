@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from tfsnap.config import Config, differences, write_json
@@ -41,28 +42,35 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
         _write_config(workdir, new)
 
 
-def require_same_config(workdir: pathlib.Path, config: Config) -> None:
+def require_same_config(
+    workdir: pathlib.Path, config: Config, *, may_change: Sequence[str] = ()
+) -> None:
     """As `save_config`, for what is no job.
 
     It has begun once there is anything beside its config and the note of what it reads; until then
     it may read something else.
 
+    Args:
+      workdir: the folder.
+      config: what it is for.
+      may_change: fields that another value may be given for when it goes on.
+
     Raises:
       TrainingError: the workdir was started with another config; the message names the fields.
       WeightFileError: its config cannot be read.
     """
-    notes = (_CONFIG, NETWORKS)
+    notes, new = (_CONFIG, NETWORKS), config.to_dict()
     if is_run(workdir) and any(path.name not in notes for path in workdir.iterdir()):
         try:
-            old = type(config).from_dict(json.loads((workdir / _CONFIG).read_text()))
+            old = type(config).from_dict(json.loads((workdir / _CONFIG).read_text())).to_dict()
         except (AttributeError, OSError, TypeError, ValueError) as error:
             raise WeightFileError(
                 f"{workdir / _CONFIG} is no config of this program ({error}); use another --workdir"
             ) from error
-        _require_equal(workdir, old.to_dict(), config.to_dict())
+        _require_equal(workdir, {**old, **{field: new[field] for field in may_change}}, new)
     else:
         (workdir / NETWORKS).unlink(missing_ok=True)
-    _write_config(workdir, config.to_dict())
+    _write_config(workdir, new)
 
 
 def _require_equal(workdir: pathlib.Path, old: dict[str, Any], new: dict[str, Any]) -> None:
