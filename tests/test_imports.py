@@ -28,7 +28,7 @@ ALLOWED = {
     "data": ["tokenizer", "colours", "checksum"],
     "objectives": ["diffusion"],
     "training": ["objectives", "data", "models", "weights", "diffusion", "tokenizer", "checksum"],
-    "metrics": ["models"],
+    "metrics": ["models", "data"],
     "runtime": ["diffusion", "tokenizer", "colours", "files", "temporary", "checksum"],
     "bench": ["runtime"],
     "export": [

@@ -106,6 +106,24 @@ def test_changed_settings_are_refused_and_leave_what_was_measured(clip, judge, t
     assert json.loads((tmp_path / "sweep.json").read_text())["networks"] == {"a": "123", "b": "456"}
 
 
+def test_sweeps_of_one_folder_keep_each_others_names(judge, tmp_path):
+    one, other = (Sweep(tmp_path, PROMPTS, judge) for _ in range(2))
+    one.claim("a", "123")
+    other.claim("b", "456")
+    known = json.loads((tmp_path / "sweep.json").read_text())["networks"]
+    assert known == {"a": "123", "b": "456"}
+    one.measure(POINTS[0], Painter())
+    with pytest.raises(ValueError, match='a was "123", is "789"'):
+        other.claim("a", "789")
+
+
+def test_points_of_an_unknown_network_are_refused(judge, tmp_path):
+    sweep = Sweep(tmp_path, PROMPTS, judge)
+    sweep.measure(POINTS[0], Painter())
+    with pytest.raises(ValueError, match=r"which network the points of a are of: .*/a-steps"):
+        sweep.claim("a", "123")
+
+
 def test_damage_is_told(judge, tmp_path):
     sweep = Sweep(tmp_path, PROMPTS, judge)
     sweep.measure(POINTS[0], Painter())

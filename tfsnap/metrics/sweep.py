@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from tfsnap.config import Config, differences, write_json
+from tfsnap.data.lock import locked
 from tfsnap.metrics.judge import Judge
 from tfsnap.metrics.prompts import Prompt
 from tfsnap.metrics.quality import Agreement, Difference, Distances
 from tfsnap.metrics.reference import load_arrays, save_arrays
 
-_STATE, _POINTS = "sweep.json", "points"
+_STATE, _POINTS, _LOCK = "sweep.json", "points", ".lock"
 _CHUNK = 32  # Pictures that are generated before their features are kept: what a kill may cost.
 
 
@@ -109,27 +110,34 @@ class Sweep:
             "side": judge.side,
             "spaces": judge.names,
         }
-        self._state = {"settings": settings, "networks": {}}
-        if (folder / _STATE).is_file():
-            self._state = _read(folder / _STATE)
-            self._require_equal(self._state["settings"], settings)
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / _STATE, self._state)
+        with locked(folder / _LOCK):
+            if (folder / _STATE).is_file():
+                self._require_equal(_read(folder / _STATE)["settings"], settings)
+            else:
+                write_json(folder / _STATE, {"settings": settings, "networks": {}})
 
     def claim(self, network: str, identity: str) -> None:
-        """Notes what a name stands for; new names may be added to a sweep.
+        """Notes what a name stands for; new names may be added to a sweep, by several processes.
 
         A name that nothing was measured of may stand for another network from now on.
 
         Raises:
-          ValueError: it stood for another network.
+          ValueError: it stood for another network, or nobody knows for which.
         """
-        known = self._state["networks"]
-        if any((self._folder / _POINTS).glob(f"{glob.escape(network)}-steps*/*")):
-            self._require_equal({network: known.get(network, identity)}, {network: identity})
-        known[network] = identity
-        write_json(self._folder / _STATE, self._state)
+        with locked(self._folder / _LOCK):
+            state = _read(self._folder / _STATE)
+            known = state["networks"]
+            points = self._folder / _POINTS
+            measured = any(points.glob(f"{glob.escape(network)}-steps*/*"))
+            if measured and network not in known:
+                raise ValueError(
+                    f"{self._folder / _STATE} does not say which network the points of {network} "
+                    f"are of: choose another name, or delete {points / network}-steps*"
+                )
+            if measured:
+                self._require_equal({network: known[network]}, {network: identity})
+            known[network] = identity
+            write_json(self._folder / _STATE, state)
 
     def measure(self, point: Point, make: Callable[[Sequence[Prompt]], np.ndarray]) -> Result:
         """Generates what is missing of a point's pictures, and measures all.
