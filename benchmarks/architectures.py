@@ -11,7 +11,8 @@ whose run is in its folder already, such as one that was trained as a portable s
 here. With --nosearch_counts all are trained for --steps after they were pruned, and with
 --shapes all start from the teacher as well. Random networks are others for each seed; all
 draw the same pictures. Whatever follows `--` is given to tools/train.py. Run again, the program
-goes on where it stopped. docs/architecture.md has a result.
+goes on where it stopped, and refuses what is there of other flags or files; networks and seeds may
+be added. docs/architecture.md has a result.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from absl import flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.bench.turns import TurnsReport, time_in_turn
-from tfsnap.config import UNetConfig, write_json
+from tfsnap.config import UNetConfig, differences, write_json
 from tfsnap.evolve.actions import REMOVE, Action, apply, apply_all, possible
 from tfsnap.evolve.carry import carry
 from tfsnap.evolve.evolver import EDITS
@@ -149,35 +150,74 @@ class Maker:
         raise ValueError(f"no random pruning is within {_NEAR.value:.0%} of {wanted:.3f} ms")
 
 
-def prepare(arm: Arm, maker: Maker) -> list[str]:
-    """Writes a network's shape and first weights; returns the flags of its training."""
+def prepare(arm: Arm, maker: Maker, extra: list[str]) -> list[str]:
+    """Writes a network's shape and first weights; returns the flags of its training.
+
+    Raises:
+      ValueError: those of another network, or for another training, are there.
+    """
     shape, init = _folder(arm) / "unet.json", _folder(arm) / "init.safetensors"
-    if not init.is_file():
+    if init.is_file():
+        _require_same_network(arm, init)
+    else:
         _folder(arm).mkdir(parents=True, exist_ok=True)
         write_json(shape, arm.config.to_dict())
         description = {**maker.about, "config": arm.config.to_dict()}
         save_tensors(init, arm.tensors, metadata=description)
     training = {"init": init, "seed": arm.seed + 1, "steps": arm.steps}
     fields = [f"--config.training.{name}={value}" for name, value in training.items()]
-    return [f"--config={_CONFIG.value}", f"--unet={shape}", *fields]
+    given = [f"--config={_CONFIG.value}", f"--unet={shape}", *fields, *extra]
+    note = _folder(arm) / "training.json"
+    now = {"config": _CONFIG.value, "steps": arm.steps, "more": extra}
+    if note.is_file():
+        _require_equal(_folder(arm), json.loads(note.read_text()), now)
+    write_json(note, now)
+    return given
 
 
 def _folder(arm: Arm) -> pathlib.Path:
     return pathlib.Path(_OUTPUT.value) / f"{arm.name}-{arm.seed}"
 
 
+def _require_same_network(arm: Arm, init: pathlib.Path) -> None:
+    """Compares a network with that whose first weights are there."""
+    tensors, about = load_tensors(init)
+    same = about["config"] == arm.config.to_dict() and tensors.keys() == arm.tensors.keys()
+    if not (same and all(np.array_equal(tensors[n], v) for n, v in arm.tensors.items())):
+        raise ValueError(
+            f"{init} is not what these flags and the files that they name make: use another "
+            f"--output, or delete {init.parent}"
+        )
+
+
+def _require_equal(path: pathlib.Path, old: dict[str, object], new: dict[str, object]) -> None:
+    """Compares flags with those that a file or a folder is of."""
+    changed = differences(old, new)
+    if changed:
+        raise ValueError(
+            f"{path} is of other flags: {'; '.join(changed)}. Use the same or another --output, or "
+            "delete it"
+        )
+
+
 def run(arm: Arm, maker: Maker, extra: list[str]) -> dict[str, object]:
-    """Trains and scores a network; returns its row."""
+    """Trains and scores a network; returns its row.
+
+    Raises:
+      ValueError: what is there of it is of other flags.
+    """
     workdir, scores = _folder(arm) / "run", _folder(arm) / "scores.json"
+    given = prepare(arm, maker, extra)
+    flags_of = {"split": _SPLIT, "count": _COUNT, "guidance": _GUIDANCE, "steps": _SAMPLED}
+    how = {name: flag.value for name, flag in flags_of.items()}
     if not scores.is_file():
-        given = prepare(arm, maker)
         if not is_finished(workdir):
-            call("tools/train.py", f"--workdir={workdir}", *given, *extra)
-        how = {"split": _SPLIT, "count": _COUNT, "guidance": _GUIDANCE, "steps": _SAMPLED}
-        which = [f"--{name}={flag.value}" for name, flag in how.items()]
+            call("tools/train.py", f"--workdir={workdir}", *given)
+        which = [f"--{name}={value}" for name, value in how.items()]
         seed = f"--seed={1000 * arm.seed}"
         call("tools/evaluate.py", f"--workdir={workdir}", *which, seed, f"--json={scores}")
     row = json.loads(scores.read_text())
+    _require_equal(scores, {name: row.get(name) for name in how}, how)
     parameters = sum(map(np.size, arm.tensors.values()))
     return {"name": arm.name, "seed": arm.seed, "parameters": parameters, **row}
 
@@ -218,7 +258,7 @@ def main(given: list[str]) -> None:
     arms = list(maker.arms())
     if _PREPARE.value:
         for arm in arms:
-            print("training flags:", *prepare(arm, maker), *given)
+            print("training flags:", *prepare(arm, maker, given))
         return
     rows = [run(arm, maker, given) for arm in arms]
     report, times = ratios(arms, maker)
