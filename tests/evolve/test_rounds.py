@@ -115,6 +115,13 @@ def test_what_fell_out_does_not_win_with_easier_prompts(searched, capsys):
     assert [item.count for item in evolver.rounds[0].scores][:3] == [8, 8, 4]
 
 
+def test_an_edit_that_saves_more_is_not_behind_one_that_costs_nothing_either(searched):
+    scores = {"remove mid.attentions.0.0": 0.6, "remove down.0.resnets.1": 0.51}
+    evolver = searched(scores, actions=1)
+    assert made(evolver) == ["remove down.0.resnets.1"]  # Two blocks.
+    assert [item.count for item in evolver.rounds[0].scores][:3] == [8, 8, 4]
+
+
 def test_the_second_choice_is_raced_for_as_well(searched):
     """The two best edit one stage, so that one of them is made: the other one is of the rest."""
     scores = {
