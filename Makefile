@@ -6,13 +6,15 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-EXTRAS ?= train,dev
+# The stamp has the extras that it was made for. Where none are named, those are kept.
+INSTALLED := $(shell grep -s . $(STAMP) || echo train,dev)
+EXTRAS ?= $(INSTALLED)
 DEMO_FLAGS ?=
 # A process for each of two cores; tests of a file share one, and what they made.
 TEST_FLAGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format clean
+.PHONY: help venv demo test lint format clean other-extras
 
 help:
 	@echo "make demo    draw with the model that ships, then train a small one and export it (minutes; DEMO_FLAGS=...)"
@@ -24,7 +26,10 @@ help:
 
 venv: $(STAMP)
 
-# Installed again only when the dependencies change.
+# Installed again only when the dependencies change, or other extras are named.
+ifneq ($(EXTRAS),$(INSTALLED))
+$(STAMP): other-extras
+endif
 $(STAMP): setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v[:2] == (3, 11) or sys.exit( \
 	  f"constraints.txt pins Python 3.11, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11")'
@@ -37,7 +42,7 @@ $(STAMP): setup.cfg constraints.txt
 	@# whose builds from PyPI do not go with PyTorch's build for CPUs.
 	@case ',$(EXTRAS),' in *,dev,*) $(BIN)/python -m pip install --quiet --no-deps \
 	  --disable-pip-version-check --constraint constraints.txt torch-fidelity open_clip_torch;; esac
-	@touch $@
+	@echo '$(EXTRAS)' > $@
 
 demo: venv
 	$(BIN)/python tools/demo.py $(DEMO_FLAGS)
