@@ -1,7 +1,6 @@
 """A hidden folder to make something in; should this process be killed, the next one removes it."""
 
 import contextlib
-import errno
 import glob
 import os
 import pathlib
@@ -9,10 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
-try:
-    import fcntl
-except ImportError:  # Windows: what a killed process leaves stays.
-    fcntl = None
+from tfsnap.lock import take
 
 
 @contextlib.contextmanager
@@ -81,17 +77,14 @@ def _locked(folder: pathlib.Path) -> int | None:
     Raises:
       OSError: there are no locks here.
     """
-    if fcntl is None:
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), str(folder))
     try:
         handle = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:  # Another process has removed it.
         return None
+    taken = False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return handle
+        taken = take(handle)
+    finally:
+        if not taken:
+            os.close(handle)
+    return handle if taken else None

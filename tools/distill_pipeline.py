@@ -26,6 +26,7 @@ from ml_collections import config_flags
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tfsnap.lock import alone_in
 from tfsnap.training.jobs.runs import require_same_config
 from tfsnap.training.pipeline import PipelineConfig
 from tools.distill_stages import RUN, Pipeline
@@ -68,6 +69,11 @@ def _compile(pipeline: Pipeline, steps: pathlib.Path) -> None:
 def main() -> None:
     workdir = pathlib.Path(_WORKDIR.value).absolute()  # Programs run in the repository's root.
     config, more = _told(PipelineConfig.from_dict(_CONFIG.value.to_dict()))
+    with alone_in(workdir):  # A training locks its own folder, and may outlive a killed pipeline.
+        _run(config, workdir, more)
+
+
+def _run(config: PipelineConfig, workdir: pathlib.Path, more: list[str]) -> None:
     require_same_config(workdir, config)
     pipeline = Pipeline(config, workdir, more)
     if _COMPILE.value:

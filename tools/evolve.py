@@ -28,6 +28,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # As tools/train.py does.
 from tfsnap.evolve.config import MAY_CHANGE, EvolveConfig
 from tfsnap.evolve.evolver import Evolver
 from tfsnap.heap import keep_freed_memory
+from tfsnap.lock import alone_in
 from tfsnap.training.jobs.read_networks import require_same_networks
 from tfsnap.training.jobs.runs import require_same_config
 from tfsnap.training.portable import compile_step
@@ -47,7 +48,7 @@ _COMPILE = flags.DEFINE_string(
 def main() -> None:
     keep_freed_memory()
     try:
-        with StopRequest() as stop:
+        with StopRequest() as stop, alone_in(_WORKDIR.value):
             _evolve(stop)
     except Stopped as stopped:
         print(f"evolve: stopped by {stopped}; the same command goes on")

@@ -18,6 +18,7 @@ from collections.abc import Callable
 # Programs are run from anywhere: the repository's root holds `tfsnap`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tfsnap.lock import alone_in
 from tfsnap.training.portable_runner import PortableRun, adopt_averages
 from tools.program import told
 
@@ -121,7 +122,7 @@ def _train(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = _arguments()
-    with told():
+    with told(), alone_in(args.workdir):
         if args.adopt:
             step = adopt_averages(args.step, args.adopt, workdir=args.workdir)
             print(f"Checkpoint of step {step} in {args.workdir}")

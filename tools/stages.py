@@ -5,8 +5,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 
+from tfsnap.training.stopping import pass_on
 from tools.program import ROOT
 
 
@@ -40,18 +40,18 @@ class Stage:
 def _ends_with(command: Sequence[str], name: str) -> int:
     """Runs a program and returns its exit status.
 
-    SIGTERM and SIGINT are passed on, once: a training writes a checkpoint then. Only when it has
-    ended, so does the whole.
+    SIGTERM, SIGINT and SIGHUP are passed on, once: a training writes a checkpoint then. Only when
+    it has ended, so does the whole.
     """
     signals: list[str] = []
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        signals.append(signal.Signals(number).name)
+    def note(came: int, number: int) -> None:
+        signals.append(signal.Signals(came).name)
         process.send_signal(number)
 
     # In a session of its own, Ctrl-C in a terminal reaches this process alone.
     process = subprocess.Popen(command, cwd=ROOT, start_new_session=True)
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = pass_on(note)
     try:
         status = process.wait()
     finally:

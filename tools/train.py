@@ -7,6 +7,7 @@ Run the same command again to go on where it stopped. Any field of the config ca
 command line; the resolved config is saved as `config.json` in the workdir.
 """
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -20,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from tfsnap.heap import keep_freed_memory
+from tfsnap.lock import alone_in
 from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.jobs.read_networks import require_same_networks
 from tfsnap.training.jobs.runs import save_config
@@ -71,16 +73,17 @@ def _train(stop: StopRequest) -> pathlib.Path | None:
     strategy = make_strategy(_STRATEGY.value)
     stop.listen()
     job = with_unet(job_from_dict(_CONFIG.value.to_dict()), _UNET.value)
-    if place_of(strategy).chief:
-        save_config(workdir, job)
-        require_same_networks(workdir, job)
-    timeout = _HANG_TIMEOUT.value
+    place, timeout = place_of(strategy), _HANG_TIMEOUT.value
     if timeout is None:
-        timeout = 600.0 if place_of(strategy).workers > 1 else 0.0
-    trainer = Trainer(
-        job, workdir=workdir, strategy=strategy, on_nan=_ON_NAN.value, hang_timeout=timeout
-    )
-    return trainer.fit(stop)
+        timeout = 600.0 if place.workers > 1 else 0.0
+    with alone_in(workdir) if place.chief else contextlib.nullcontext():
+        if place.chief:
+            save_config(workdir, job)
+            require_same_networks(workdir, job)
+        trainer = Trainer(
+            job, workdir=workdir, strategy=strategy, on_nan=_ON_NAN.value, hang_timeout=timeout
+        )
+        return trainer.fit(stop)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.tools.programs import succeed, train
-from tfsnap.data.lock import locked
+from tfsnap.lock import locked
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The programs as a user types them, on a few real pictures of 16 px and for a few steps."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -8,9 +9,12 @@ import pytest
 from PIL import Image
 
 from tests.tools.programs import ROOT, SMALL, run, succeed, train, training
-from tests.tools.refusals import refusal
+from tests.tools.refusals import ending, refusal
+from tfsnap.lock import LOCK, alone_in
 from tfsnap.runtime.bundle import Bundle
 from tfsnap.training.jobs.runs import load_finished
+from tfsnap.training.strategy import Place
+from tfsnap.training.trainer import Trainer
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import addressed, load_tensors
 
@@ -275,3 +279,27 @@ def test_a_decoder_is_distilled_and_takes_the_teachers_place(runs, bundle):
     )
     assert refused.returncode == 1
     assert "the other autoencoder is of another kind" in refused.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        ("train", [f"--config={ROOT}/configs/emoji/autoencoder.py:demo"]),
+        ("evolve", [f"--config={ROOT}/configs/emoji/evolve.py"]),
+        ("distill_pipeline", [f"--config={ROOT}/configs/emoji/pipeline.py"]),
+        ("run_step", ["step"]),
+    ],
+)
+def test_two_in_one_workdir_would_spoil_each_others_files(program, arguments, tmp_path):
+    with alone_in(tmp_path):
+        told = refusal(program, *arguments, f"--workdir={tmp_path}")
+        left = [path.name for path in tmp_path.iterdir()]
+    assert told.startswith(f"{program}: another process, pid {os.getpid()}, is at work in ")
+    assert left == [LOCK]
+
+
+def test_workers_share_a_workdir_that_the_first_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("tfsnap.training.strategy.place_of", lambda _: Place(1, 2))
+    monkeypatch.setattr(Trainer, "fit", lambda *_: None)
+    with alone_in(tmp_path):
+        assert ending("train", *training("autoencoder", tmp_path)) is None

@@ -1,6 +1,7 @@
 """What becomes of a program that another one runs when that is told to stop."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,17 +33,29 @@ stages.run([stage, stage], "pipeline")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
-def test_a_signal_is_passed_on_and_the_checkpoint_waited_for(tmp_path, number):
-    (tmp_path / "training.py").write_text(TRAINING)
-    command = [sys.executable, "-c", PIPELINE, tmp_path / "training.py", tmp_path]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def started(folder, *before):
+    """A pipeline whose training runs."""
+    (folder / "training.py").write_text(TRAINING)
+    command = [sys.executable, "-c", PIPELINE, folder / "training.py", folder]
     pipeline = subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*before, *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     limit = time.monotonic() + 60.0
-    while not (tmp_path / "started").exists() and time.monotonic() < limit:
+    while not (folder / "started").exists() and time.monotonic() < limit:
         time.sleep(0.05)
+    return pipeline
+
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]  # The training knows no SIGHUP.
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
+def test_a_signal_is_passed_on_and_the_checkpoint_waited_for(tmp_path, number):
+    pipeline = started(tmp_path)
     if number == signal.SIGINT:
         os.killpg(pipeline.pid, number)  # A terminal sends it to all of its foreground.
     else:
@@ -51,3 +64,14 @@ def test_a_signal_is_passed_on_and_the_checkpoint_waited_for(tmp_path, number):
     assert (tmp_path / "checkpoint").read_text() == "1"
     expected = f"pipeline: stopped by {number.name}; run the pipeline again to go on\n"
     assert told == expected and pipeline.returncode == 1
+
+
+@pytest.mark.skipif(not shutil.which("nohup"), reason="there is no nohup")
+def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path):
+    pipeline = started(tmp_path, "nohup")
+    pipeline.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    pipeline.send_signal(signal.SIGTERM)
+    _, told = pipeline.communicate(timeout=60.0)
+    assert told.endswith("pipeline: stopped by SIGTERM; run the pipeline again to go on\n")
+    assert (tmp_path / "checkpoint").read_text() == "1"

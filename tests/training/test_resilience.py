@@ -222,13 +222,14 @@ sys.exit("no space left" if index == 0 else 0)
 """
 
 
-def test_a_worker_that_fails_after_a_signal_is_not_passed_over(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+def test_a_worker_that_fails_after_a_signal_is_not_passed_over(tmp_path, number):
     (tmp_path / "failing.py").write_text(FAILING)
     command = [sys.executable, "tools/launch_local.py", "--", str(tmp_path / "failing.py")]
     launcher = subprocess.Popen([*command, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)
     while not all((tmp_path / worker).exists() for worker in "01"):
         time.sleep(0.05)
-    launcher.send_signal(signal.SIGTERM)
+    launcher.send_signal(number)
     assert launcher.wait() == 1
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.training.latent_job import job_of
 from tests.training.tiny_job import UNET
 from tfsnap.evolve.config import MAY_CHANGE, EvolveConfig
+from tfsnap.lock import LOCK
 from tfsnap.models.latent_diffusion import Distilled
 from tfsnap.models.unet import build_unet
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
@@ -133,6 +134,7 @@ def test_a_run_that_never_began_is_mended(tmp_path):
 
 
 def test_a_search_that_never_began_is_mended_and_one_that_did_is_kept(tmp_path):
+    (tmp_path / LOCK).touch()  # Of a program that was killed.
     require_same_config(tmp_path, EvolveConfig(table="tabel.json"))
     mended = EvolveConfig(table="table.json")
     require_same_config(tmp_path, mended)

@@ -16,9 +16,9 @@ from PIL import Image
 from tfsnap.data import fetch
 from tfsnap.data.captions import STYLES, canonical_caption
 from tfsnap.data.catalogue import EMOJI_VERSION, GROUPS, Picture, read_catalogue
-from tfsnap.data.lock import locked
 from tfsnap.data.render import render
 from tfsnap.data.splits import SPLITS, assign_splits
+from tfsnap.lock import locked
 
 _THREADS = 2  # Bitmaps are decoded beside the drawing, which itself holds Python's lock.
 

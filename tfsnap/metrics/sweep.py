@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfsnap.config import Config, differences, write_json
-from tfsnap.data.lock import locked
+from tfsnap.lock import locked
 from tfsnap.metrics.judge import Judge
 from tfsnap.metrics.prompts import Prompt
 from tfsnap.metrics.quality import Agreement, Difference, Distances

@@ -10,9 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
-from tfsnap.training.stopping import HUNG_EXIT_CODE
+from tfsnap.training.stopping import HUNG_EXIT_CODE, pass_on
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 20.0  # For the others to notice that one is gone and to end by themselves.
@@ -44,8 +43,7 @@ class Launcher:
           The exit status: 0, or that of the worker that failed last; after a signal the highest,
           as a worker may have failed to write its checkpoint.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._pass_on)
+        pass_on(self._pass_on)
         for attempt in range(self._restarts + 1):
             self._start()
             worker, code = self._wait()
@@ -117,7 +115,7 @@ class Launcher:
             return f"worker {worker} was killed by {signal.Signals(-code).name}"
         return f"worker {worker} failed with exit status {code}"
 
-    def _pass_on(self, number: int, frame: Any) -> None:
+    def _pass_on(self, came: int, number: int) -> None:
         self._stopping = True
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -15,6 +15,7 @@ HUNG_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits(3): start it again.
 
 _PATIENCE = 10  # Times as long as a step may take what is none: to write, and to draw.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none.
 
 
 class Stopped(BaseException):
@@ -65,6 +66,29 @@ class StopRequest:
         self.signal = signal.Signals(number).name
         if again or not self._deferred:
             raise Stopped(self.signal)
+
+
+def pass_on(send: Callable[[int, int], None]) -> dict[int, Any]:
+    """Takes the signals that end a program, for those that it runs in sessions of their own.
+
+    Such a process outlives a closed terminal or a lost ssh, whose SIGHUP reaches this one alone.
+    Under nohup, which has it ignored, it stays so.
+
+    Args:
+      send: gets the number of a signal that came, and that of the one to send: SIGTERM for SIGHUP,
+        as a training writes a checkpoint then; else the same.
+
+    Returns:
+      The handlers that were there, by number.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        send(number, signal.SIGTERM if number == _HANGUP else number)
+
+    numbers = list(_SIGNALS)
+    if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
+        numbers.append(_HANGUP)
+    return {number: signal.signal(number, handle) for number in numbers}
 
 
 class Watchdog:

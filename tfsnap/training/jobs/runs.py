@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfsnap.config import Config, differences, write_json
+from tfsnap.lock import LOCK
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.config import MAY_CHANGE
@@ -59,7 +60,7 @@ def require_same_config(
       TrainingError: the workdir was started with another config; the message names the fields.
       WeightFileError: its config cannot be read.
     """
-    notes, new = (_CONFIG, NETWORKS), config.to_dict()
+    notes, new = (_CONFIG, NETWORKS, LOCK), config.to_dict()
     if is_run(workdir) and any(path.name not in notes for path in workdir.iterdir()):
         try:
             old = type(config).from_dict(json.loads((workdir / _CONFIG).read_text())).to_dict()
