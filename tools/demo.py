@@ -1,11 +1,12 @@
 """Pictures from the model that ships, and then the whole pipeline in minutes on real emoji.
 
     tools/demo.py                 # what `make demo` runs
-    tools/demo.py --output=DIR    # elsewhere than runs/demo
+    tools/demo.py --output=DIR    # elsewhere than the repository's runs/demo
 
 Draws with the bundle in tfsnap/presets first. Then it trains a small model from nothing and exports
 it, with the project's own programs one after another, printing each command as a user would type
-it. A stage that is already done is not done again, so an interrupted demo continues.
+it. Data and trainings that are done are not made again, so an interrupted demo continues;
+bundles and pictures are, in a minute or two.
 """
 
 import json
@@ -102,7 +103,9 @@ def stages(out: pathlib.Path) -> list[Stage]:
 
 
 def main() -> None:
-    out = pathlib.Path(_OUTPUT.value)
+    out = pathlib.Path(_OUTPUT.value)  # Programs run in the repository's root.
+    if _OUTPUT.present:
+        out = out.absolute()
     (ROOT / out).mkdir(parents=True, exist_ok=True)
     seconds = run(stages(out), "demo")
     found = json.loads((ROOT / out / "retrieval.json").read_text())

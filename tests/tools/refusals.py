@@ -5,7 +5,7 @@ import runpy
 import sys
 from unittest import mock
 
-from absl import flags
+from absl import app, flags  # noqa: F401  (app's own flags are none of a program's)
 
 ROOT = pathlib.Path(__file__).parents[2]
 

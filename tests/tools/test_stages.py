@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.tools.programs import ROOT
+from tests.tools.refusals import ending
 
 TRAINING = """
 import pathlib, signal, sys, time
@@ -75,3 +76,24 @@ def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path):
     _, told = pipeline.communicate(timeout=60.0)
     assert told.endswith("pipeline: stopped by SIGTERM; run the pipeline again to go on\n")
     assert (tmp_path / "checkpoint").read_text() == "1"
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_demo_writes_to_a_folder_where_its_user_stands(tmp_path, monkeypatch, capsys, given):
+    if not given:  # It is the repository's own.
+        monkeypatch.setattr("tools.program.ROOT", tmp_path / "root")
+    made = tmp_path / ("here/pictures" if given else "root/runs/demo")
+    commands = []
+
+    def run(stages, name):
+        commands.extend(" ".join(stage.command) for stage in stages)
+        (made / "retrieval.json").write_text('{"top1": 1, "count": 1, "chance": 0}')
+        return 0.0
+
+    monkeypatch.setattr("tools.stages.run", run)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert ending("demo", *(["--output=pictures"] if given else [])) is None
+    told = made if given else "runs/demo"
+    assert f" --output={told}/shipped.png" in commands[0]
+    assert f"Pictures:  {told}/grid.png" in capsys.readouterr().out
