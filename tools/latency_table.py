@@ -4,9 +4,9 @@
     tools/latency_table.py --unet=sd15 --unet=snapfusion --output=table.json --check
 
 Each block is exported and timed by the harness of tools/benchmark.py; interrupted, the same command
-goes on. --check also exports and times whole networks and compares with the sum of their blocks. A
-table that was measured elsewhere, on a phone, has the same format. With --delegate=gpu every block
-must run whole on the GPU.
+goes on, and another that adds to the same table loses nothing of it. --check also exports and times
+whole networks and compares with the sum of their blocks. A table that was measured elsewhere, on a
+phone, has the same format. With --delegate=gpu every block must run whole on the GPU.
 """
 
 import pathlib
@@ -25,9 +25,11 @@ from tfsnap.config import UNetConfig, differences
 from tfsnap.evolve.latency import LatencyError, LatencyTable
 from tfsnap.export.converter import PRECISIONS, convert
 from tfsnap.export.graphs import Graph, block_graph, unet_graph
+from tfsnap.lock import locked
 from tfsnap.models.blocks import Block, blocks_of
 from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
+from tfsnap.runtime.output import require_writable
 from tfsnap.runtime.sizes import parse_size
 from tools.program import run_main
 
@@ -106,13 +108,21 @@ def timed(model: bytes, name: str) -> float:
     return timing.warm_p50_ms
 
 
+def add(path: pathlib.Path, now: dict[str, object], block: Block, ms: float) -> LatencyTable:
+    """Writes the table with one more block, beside those that other processes wrote meanwhile."""
+    with locked(path.with_name(f".{path.name}.lock")):
+        table = open_table(path, now)
+        table = LatencyTable({**table.ms, block: ms}, now)
+        table.save(path)
+    return table
+
+
 def measure(table: LatencyTable, blocks: list[Block], path: pathlib.Path) -> LatencyTable:
     """Adds the blocks that the table lacks, and writes it after each."""
     missing = table.missing(blocks)
     for number, block in enumerate(missing, start=1):
         ms = timed(exported(block_graph(block)), block.kind)
-        table = LatencyTable({**table.ms, block: ms}, table.about)
-        table.save(path)
+        table = add(path, dict(table.about), block, ms)
         print(f"{number}/{len(missing)} {ms:9.3f} ms  {block}", flush=True)
     return table
 
@@ -133,6 +143,7 @@ def main() -> None:
     latent = parse_size(_LATENT.value)
     unets = {name: find_unet(name) for name in _UNETS.value}
     path = pathlib.Path(_OUTPUT.value)
+    require_writable(path)  # Before what takes minutes.
     wanted = [
         block
         for config in unets.values()
