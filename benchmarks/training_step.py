@@ -11,6 +11,7 @@ of large float32 matrix products, measured by each process before it begins. Tim
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import resource
@@ -38,7 +39,9 @@ _VARIANTS = flags.DEFINE_multi_string(
     "Fields of config.training, or config.run_probability, to change: `a=1,b=2`. A value with "
     "commas is joined by plus signs. Repeatable; an empty one is the config as it is.",
 )
-_STEPS = flags.DEFINE_integer("steps", 8, "Timed steps of a process.", 1)
+_STEPS = flags.DEFINE_integer(
+    "steps", 8, "Timed steps of a process, or as many more as a call has.", 1
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 2, "Processes of each variant.", 1)
 _LATENT = flags.DEFINE_integer("latent", 16, "Side of the latents.", 1)
 _TOKENS = flags.DEFINE_integer("tokens", 32, "Length of the text embeddings.", 1)
@@ -175,7 +178,7 @@ def measure(variant: str) -> Measured:
     peak = matmul_peak()
     trainer = Trainer(job, workdir=pathlib.Path("/nonexistent"), strategy=strategy)
     seconds, together, calls = [], training.steps_per_call, trainer.calls()
-    for _ in range(_STEPS.value // together + 1):
+    for _ in range(calls(_STEPS.value, together)):
         began = time.perf_counter()
         float(next(calls)["loss"])
         seconds.append((time.perf_counter() - began) / together)
@@ -183,6 +186,16 @@ def measure(variant: str) -> Measured:
     cost = profile_unet(job.model, latent=(_LATENT.value,) * 2, tokens=_TOKENS.value)
     flops = 2.0 * 3 * training.batch_size * cost.macs
     return Measured(peak, seconds[0] * together, seconds[1:], memory, flops, batch_seconds(job))
+
+
+def calls(steps: int, together: int) -> int:
+    """How often the trainer is called: once to compile, then for at least so many timed steps.
+
+    Args:
+      steps: that are timed.
+      together: steps of a call.
+    """
+    return 1 + math.ceil(steps / together)
 
 
 def batch_seconds(job: Any) -> float:

@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.runtime.processes import run_code
 from tests.training.tiny_job import TRAINING, DenseJob, TinyJob, shared_strategy
 from tfsnap.objectives.contrastive import Contrastive
 from tfsnap.training.trainer import Trainer, TrainingError
 from tfsnap.weights.store import addressed
 
 STEPS = 2
+
+
+def test_the_benchmark_times_a_call_however_many_steps_it_has():
+    code = """
+        import json
+        from benchmarks.training_step import calls
+        print(json.dumps([calls(8, together) for together in (1, 3, 8, 16)]))
+    """
+    assert run_code(code) == [1 + 8, 1 + 3, 1 + 1, 1 + 1]
 
 
 def trained(workdir, strategy="one", kind=DenseJob, **training):
