@@ -295,6 +295,9 @@ def _positive(text: str) -> int:
     return number
 
 
+_positive.__name__ = "int"  # For what argparse says of a text that is no number.
+
+
 @contextlib.contextmanager
 def _plain_warnings(command: str) -> Iterator[None]:
     """Shows every warning as one line, without the source line it came from."""

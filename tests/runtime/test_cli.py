@@ -249,6 +249,13 @@ def fails(capsys, *flags):
     return line
 
 
+def test_a_text_that_is_no_number(capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", "--images_per_prompt=x"])
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "argument --images_per_prompt: invalid int value: 'x'" in told
+
+
 def test_how_a_bundle_is_loaded(capsys, monkeypatch, tmp_path):
     def load(bundle, **options):
         raise RequestError(f"{bundle} {options}")
