@@ -30,6 +30,7 @@ from tfsnap.export.rules.rule import GPUS
 from tfsnap.export.rules.targets import TARGETS
 from tfsnap.runtime.bundle import Bundle
 from tools.program import run_main
+from tools.unused_flags import given, refuse
 
 _TARGET = flags.DEFINE_enum("target", None, list(TARGETS), "The delegate.")
 _GPU = flags.DEFINE_string("gpu", None, f"A family of GPUs: {', '.join(GPU_CLASSES)}.")
@@ -39,14 +40,12 @@ _JSON = flags.DEFINE_string("json", None, "Also write every finding to this file
 
 
 def require_used_flags() -> None:
-    """Refuses flags that would change nothing for the target, so that nobody relies on them."""
+    """Refuses flags that would change nothing for the target."""
     target = _TARGET.value
-    for flag, targets in ((_RANGES, HALF_TARGETS), (_RECORD, HALF_TARGETS), (_GPU, GPUS)):
-        if flag.value and target not in targets:
-            raise ValueError(
-                f"--{flag.name} says nothing about --target={target}: leave it out, or choose "
-                f"{', '.join(targets[:-1])} or {targets[-1]}"
-            )
+    for unused, targets in (((_RANGES, _RECORD), HALF_TARGETS), ((_GPU,), GPUS)):
+        if target not in targets:
+            others = f"choose {', '.join(targets[:-1])} or {targets[-1]}"
+            refuse(given(*unused), f"--target={target}", others)
 
 
 def recorded(model: str, networks: list[Model]) -> dict[str, Ranges] | None:

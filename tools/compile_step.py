@@ -17,6 +17,7 @@ from ml_collections import config_flags
 # Programs are run from anywhere: the repository's root holds `configs` and `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tfsnap.training.checkpoint import CHECKPOINTS, CheckpointFolder
 from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.portable import compile_step
 from tools.program import run_main
@@ -38,7 +39,18 @@ _HALF = flags.DEFINE_multi_enum(
 )
 
 
+def _require_checkpoint() -> None:
+    """Without one the step would be the first, as if there was no --workdir."""
+    workdir = _WORKDIR.value
+    if workdir and not CheckpointFolder(pathlib.Path(workdir) / CHECKPOINTS, keep=1).steps():
+        raise ValueError(
+            f"--workdir={workdir} has no checkpoint to go on from: give the folder of a run that "
+            "has one, or leave it out to begin at step 0"
+        )
+
+
 def main() -> None:
+    _require_checkpoint()
     values = _CONFIG.value.to_dict()
     output = pathlib.Path(_OUTPUT.value)
     job = with_unet(job_from_dict(values), _UNET.value)

@@ -28,6 +28,7 @@ from tfsnap.weights.component import AUTOENCODER, CLIP, TEXT_ENCODER, UNET, Comp
 from tfsnap.weights.diffusers_config import call_advice
 from tfsnap.weights.lora import merge_lora
 from tools.program import run_main
+from tools.unused_flags import given, refuse
 
 _COMPONENTS = {
     "all": (),
@@ -62,16 +63,13 @@ _LORA_SCALE = flags.DEFINE_float("lora_scale", 1.0, "How strongly.")
 
 
 def _require_used_flags(networks: Sequence[str]) -> None:
-    """Refuses flags that would change nothing, so that nobody relies on them."""
+    """Refuses flags that would change nothing."""
     if _LORA_SCALE.present and not _LORA.value:
         raise ValueError(
             f"--lora_scale is {_LORA_SCALE.value:g} without a LoRA: name one by --lora"
         )
-    if _PREDICTION.value and UNET not in networks:
-        raise ValueError(
-            f"--prediction={_PREDICTION.value} says nothing about {' and '.join(networks)}: leave "
-            "it out, or convert the UNet"
-        )
+    if UNET not in networks:
+        refuse(given(_PREDICTION), " and ".join(networks), "convert the UNet")
 
 
 def _convert() -> list[str]:

@@ -35,6 +35,7 @@ from tfsnap.training.pictures import to_float
 from tfsnap.weights.archive import load_trained
 from tools.generators import finite_uint8, of_bundle, of_model
 from tools.program import run_main
+from tools.unused_flags import given, refuse
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Instead: a file of an autoencoder or a CLIP.")
@@ -75,6 +76,8 @@ def _generated(data: DataConfig) -> tuple[dict[str, Any], Retrieval]:
         "guidance": _GUIDANCE.value if baked is None else baked,
     }
     bundle = _BUNDLE.value
+    if not bundle:
+        refuse(given(_THREADS), "Keras", "give --bundle")
     network = of_bundle(bundle, threads=_THREADS.value) if bundle else of_model(model)
     every = data.load(_SPLIT.value).canonical
     captions = [every[row] for row in spread(len(every), _COUNT.value or 64)]
@@ -93,8 +96,8 @@ def _generated(data: DataConfig) -> tuple[dict[str, Any], Retrieval]:
 def _real(weights: str, data: DataConfig) -> Reconstruction | Retrieval:
     """Measures an autoencoder or a CLIP."""
     model = load_trained(weights, "autoencoder", "clip").model
-    if _BUNDLE.value:
-        raise ValueError(f"--bundle is for a UNet's run; {weights} holds {model.name}")
+    generating = given(_BUNDLE, _THREADS, _STEPS, _SAMPLER, _GUIDANCE, _SEED)
+    refuse(generating, f"{weights}, which holds {model.name}", "give a UNet's run as --workdir")
     examples = data.load(_SPLIT.value)
     rows = spread(len(examples), min(len(examples), _COUNT.value or len(examples)))
     images = to_float(examples.images[rows])

@@ -32,6 +32,7 @@ from tfsnap.data.readers.entry import Reader
 from tfsnap.data.readers.folder import FolderReader
 from tfsnap.data.readers.webdataset import WebDatasetReader
 from tools.program import run_main
+from tools.unused_flags import given, refuse
 
 _DATASET = flags.DEFINE_enum(
     "dataset", "emoji", ["emoji", "folder", "webdataset", "tfds"], "What it is, or where it lies."
@@ -56,6 +57,28 @@ _DTYPE = flags.DEFINE_enum("dtype", "float16", ["float16", "bfloat16"], "Type of
 _EMBEDDINGS = flags.DEFINE_bool(
     "embeddings", True, "Store the captions' embeddings; without them training needs CLIP."
 )
+
+# Flags, and the values of --dataset that they say something about; None is --latents.
+_OWN = ("folder", "webdataset", "tfds")
+_USED = (
+    ((_DATASET, _RESOLUTION), ("emoji", *_OWN)),
+    ((_PATH, _OUTPUT, _MIN_SIZE, _VALIDATION, _BUCKETS, _BUCKET_STEP), _OWN),
+    ((_CAPTIONS,), ("folder",)),
+    ((_IMAGE, _CAPTION), ("tfds",)),
+    ((_DATA_DIR,), ("emoji", "tfds", None)),
+    ((_AUGMENTATIONS, _DTYPE, _EMBEDDINGS), (None,)),
+)
+
+
+def _require_used_flags(dataset: str | None) -> None:
+    """Refuses flags that would change nothing for a value of --dataset, or None for --latents."""
+    for unused, datasets in _USED:
+        if dataset in datasets:
+            continue
+        if dataset is None:
+            refuse(given(*unused), "--latents, which has the data of --config")
+        choices = (f"--dataset={name}" if name else "--latents" for name in datasets)
+        refuse(given(*unused), f"--dataset={dataset}", f"give {' or '.join(choices)}")
 
 
 def _encode() -> None:
@@ -104,8 +127,6 @@ def _prepare_own() -> None:
     """Makes a prepared set, and says what is in it, what was skipped and how to use it."""
     if not (_PATH.value and _OUTPUT.value):
         raise ValueError(f"--dataset={_DATASET.value} needs --path and --output")
-    if _CAPTIONS.value and _DATASET.value != "folder":
-        raise ValueError("--captions is for --dataset=folder; the others bring their captions")
     if _BUCKET_STEP.value and not _BUCKETS.value:
         raise ValueError(f"--bucket_step={_BUCKET_STEP.value} is for --buckets: add it")
     recipe = Recipe(
@@ -123,9 +144,6 @@ def _prepare_own() -> None:
 
 
 def _prepare_emoji() -> None:
-    if _PATH.value or _OUTPUT.value:
-        what = f"--path={_PATH.value} --output={_OUTPUT.value}"
-        raise ValueError(f"{what} is not for --dataset=emoji: name what it is with --dataset")
     from tfsnap.data import emoji
 
     for tarball in EMOJI_TARBALLS:
@@ -140,8 +158,10 @@ def _prepare_emoji() -> None:
 
 def main() -> None:
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every folder that it is to create.
+    encodes = bool(_LATENTS.value or _CONFIG.value)
+    _require_used_flags(None if encodes else _DATASET.value)
     own = _prepare_emoji if _DATASET.value == "emoji" else _prepare_own
-    _encode() if _LATENTS.value or _CONFIG.value else own()
+    _encode() if encodes else own()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from tfsnap.models.profile import (
 )
 from tfsnap.runtime.sizes import parse_size
 from tools.program import run_main
+from tools.unused_flags import given, refuse
 
 _UNET = flags.DEFINE_string("unet", None, f"A file, or one of {', '.join(UNETS)}.")
 _DECODER = flags.DEFINE_string("decoder", None, f"A file, or one of {', '.join(AUTOENCODERS)}.")
@@ -56,8 +57,8 @@ def main() -> None:
     networks = [flag.value for flag in (_UNET, _DECODER, _ENCODER) if flag.value]
     if len(networks) != 1:
         raise app.UsageError("give one of --unet, --decoder and --encoder")
-    if _TOKENS.present and not _UNET.value:
-        raise ValueError("--tokens says nothing about an autoencoder: leave it out, or give --unet")
+    if not _UNET.value:
+        refuse(given(_TOKENS), "an autoencoder", "give --unet")
     files.require_usable(networks[0] if os.path.isfile(networks[0]) else None, report=_JSON.value)
     cost = count()
     print(table(cost))

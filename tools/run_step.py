@@ -21,6 +21,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from tfsnap.lock import alone_in
 from tfsnap.training.portable_runner import PortableRun, adopt_averages
 from tools.program import told
+from tools.unused_flags import refuse
+
+# Flags that say how to train.
+_TRAINS = (
+    *("data", "init", "frozen", "steps", "seconds"),
+    *("steps_per_call", "checkpoint_every", "export_dtype"),
+)
 
 
 def _at_least(least: float, kind: type) -> Callable[[str], float]:
@@ -84,7 +91,9 @@ def _arguments() -> argparse.Namespace:
         metavar="FILE",
         help="do not train: make a checkpoint from another machine's ema.safetensors",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.only_trains = [name for name in _TRAINS if getattr(args, name) != parser.get_default(name)]
+    return args
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -124,6 +133,7 @@ def main() -> None:
     args = _arguments()
     with told(), alone_in(args.workdir):
         if args.adopt:
+            refuse(args.only_trains, "--adopt, which does not train")
             step = adopt_averages(args.step, args.adopt, workdir=args.workdir)
             print(f"Checkpoint of step {step} in {args.workdir}")
         else:

@@ -100,7 +100,7 @@ def test_a_smaller_vocabulary_has_its_own_tokenizer(tmp_path):
         (["--input_format=ldm"], "no such weight file"),
         (["--input_format=tfsnap"], "no such weight file"),
         (["--lora_scale=0.5"], "--lora_scale is 0.5 without a LoRA: name one by --lora"),
-        (["--component=vae", "--prediction=v"], "--prediction=v says nothing about autoencoder:"),
+        (["--component=vae", "--prediction=v"], "--prediction says nothing about autoencoder:"),
         (["--prediction=v"], "says that its UNet predicts epsilon, and --prediction is v: leave"),
     ],
 )

@@ -117,7 +117,25 @@ def test_tars_become_a_set_of_buckets(tmp_path):
         ),
         (
             ["--dataset=webdataset", "--path=x", "--output=o", "--captions=x.csv"],
-            "--captions is for --dataset=folder",
+            "--captions says nothing about --dataset=webdataset: leave it out, or give "
+            "--dataset=folder",
+        ),
+        (
+            ["--dataset=emoji", "--validation=0.5", "--buckets", "--caption_feature=x"],
+            "--validation and --buckets say nothing about --dataset=emoji: leave them out, or",
+        ),
+        (
+            ["--dataset=folder", "--path=x", "--output=o", "--image_feature=x", "--data_dir=y"],
+            "--image_feature says nothing about --dataset=folder: leave it out, or give "
+            "--dataset=tfds",
+        ),
+        (
+            ["--dataset=tfds", "--path=x", "--output=o", "--dtype=bfloat16"],
+            "--dtype says nothing about --dataset=tfds: leave it out, or give --latents",
+        ),
+        (
+            ["--config=configs/emoji/unet.py", "--latents=o", "--resolution=16"],
+            "--resolution says nothing about --latents, which has the data of --config: leave",
         ),
         (
             ["--dataset=folder", "--path=tests/data", "--output=o", "--validation=2"],
@@ -142,6 +160,6 @@ def test_nothing_usable_says_why(tmp_path):
 def test_pictures_that_would_be_passed_over_are_one_line(tmp_path):
     done = prepare_data("--path=photos", "--output=set", f"--data_dir={tmp_path}", PATH="")
     assert last_line(done) == (
-        "prepare_data: --path=photos --output=set is not for --dataset=emoji: name what it is "
-        "with --dataset"
+        "prepare_data: --path and --output say nothing about --dataset=emoji: leave them out, or "
+        "give --dataset=folder or --dataset=webdataset or --dataset=tfds"
     )

@@ -18,6 +18,8 @@ from tfsnap.training.trainer import Trainer
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import addressed, load_tensors
 
+AUTOENCODER = f"{ROOT}/tfsnap/presets/emoji-64/autoencoder.safetensors"
+
 
 @pytest.mark.parametrize("part", ["autoencoder", "clip", "unet"])
 def test_training_reports_and_leaves_its_files(runs, part):
@@ -170,14 +172,27 @@ def test_a_report_that_cannot_be_written_is_one_line(tmp_path):
         (["--weights=nowhere"], "nowhere: no such weight file"),
         (["--workdir={runs}"], "is no run of tools/train.py"),
         (["--workdir={runs}/clip", "--resolution=32"], "do not fit this CLIP, which takes 16 x 16"),
-        (["--workdir={runs}/clip", "--bundle=x"], "--bundle is for a UNet's run"),
+        (["--workdir={runs}/clip", "--bundle=x"], "--bundle says nothing about {runs}/clip/wei"),
+        (
+            [f"--weights={AUTOENCODER}", "--guidance=9", "--steps=3", "--seed=0"],
+            f"--steps, --guidance and --seed say nothing about {AUTOENCODER}, which holds autoen",
+        ),
+        (["--workdir={runs}/unet", "--threads=7"], "--threads says nothing about Keras: leave it"),
         (["--workdir={runs}/clip", "--split=test"], "split is 'test'; it must be one of"),
         (["--workdir={runs}/clip", "--dataset=coco"], "dataset is 'coco'; it must be one of"),
     ],
 )
 def test_evaluating_what_cannot_be_is_one_line(runs, arguments, message):
     told = refusal("evaluate", *(argument.format(runs=runs) for argument in arguments))
-    assert told.startswith("evaluate: ") and message in told
+    assert told.startswith("evaluate: ") and message.format(runs=runs) in told
+
+
+def test_going_on_from_nothing_is_one_line(tmp_path):
+    unet = f"--config={ROOT}/configs/emoji/unet.py:demo"
+    given = [f"--workdir={tmp_path}/typo", f"--output={tmp_path}/step"]
+    told = refusal("compile_step", unet, *given)
+    assert told.startswith(f"compile_step: --workdir={tmp_path}/typo has no checkpoint to go on fr")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_shape_that_is_none_is_one_line(runs, tmp_path):

@@ -327,6 +327,17 @@ def test_steps_share_the_data_of_a_folder(trained, step, run_step, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_what_says_how_to_train_is_refused_where_nothing_is_trained(step, run_step, tmp_path):
+    adopt = ["--adopt=ema.safetensors", f"--workdir={tmp_path / 'run'}"]
+    done = run_step(step, *adopt, "--init=a", "--steps=3", "--seconds=inf")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "run_step: --init and --steps say nothing about --adopt, which does not train: leave them "
+        "out\n",
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_without_a_step_is_one_clear_line(run_step, tmp_path):
     done = run_step(tmp_path, f"--workdir={tmp_path}")
     assert done.returncode == 1
