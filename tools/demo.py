@@ -6,7 +6,7 @@
 Draws with the bundle in tfsnap/presets first. Then it trains a small model from nothing and exports
 it, with the project's own programs one after another, printing each command as a user would type
 it. Data and trainings that are done are not made again, so an interrupted demo continues;
-bundles and pictures are, in a minute or two.
+bundles and pictures are.
 """
 
 import json
