@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.terminal import in_a_terminal
 from tests.tools.programs import ROOT
 from tests.tools.refusals import ending
 
@@ -44,6 +45,7 @@ def started(folder, *before):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=in_a_terminal,
     )
     limit = time.monotonic() + 60.0
     while not (folder / "started").exists() and time.monotonic() < limit:

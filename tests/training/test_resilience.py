@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.terminal import in_a_terminal
 from tfsnap.weights.store import load_tensors
 
 ROOT = Path(__file__).parents[2]
@@ -226,7 +227,12 @@ sys.exit("no space left" if index == 0 else 0)
 def test_a_worker_that_fails_after_a_signal_is_not_passed_over(tmp_path, number):
     (tmp_path / "failing.py").write_text(FAILING)
     command = [sys.executable, "tools/launch_local.py", "--", str(tmp_path / "failing.py")]
-    launcher = subprocess.Popen([*command, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    launcher = subprocess.Popen(
+        [*command, str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=in_a_terminal,
+    )
     while not all((tmp_path / worker).exists() for worker in "01"):
         time.sleep(0.05)
     launcher.send_signal(number)
