@@ -29,8 +29,8 @@ is 200 steps of 64, for two cores and several seeds:
       --workdir=runs/emoji/few-1 --train_flag=--config.training.seed=1
 
 `full_losses` and the first arms of `full_teachers` on one H100 as portable steps, one run: 8 to 30
-seconds an arm; `consistency`, cut to 240 steps, five arms of `few_losses` and all `few_teachers`,
-three seeds, on two cores; docs/distillation.md has the results. The others: unmeasured.
+seconds an arm; `consistency`, cut to 240 steps; five arms of `few_losses` and the other `few_`
+groups, three seeds, on two cores; docs/distillation.md has the results. The others: unmeasured.
 """
 
 import ml_collections
