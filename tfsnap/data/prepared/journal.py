@@ -5,7 +5,6 @@ decoding which of them went where.
 """
 
 import dataclasses
-import fcntl
 import json
 import os
 import pathlib
@@ -13,6 +12,7 @@ from typing import Self
 
 from tfsnap.data.prepared.framing import Shape
 from tfsnap.data.shards import ShardError
+from tfsnap.lock import take
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,14 +67,18 @@ class Journal:
     def __init__(self, path: pathlib.Path):
         self._path = path
         self._file = open(path, "ab+")  # noqa: SIM115  (closed by __exit__)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not self._alone():
             self._file.close()
-            raise ShardError(f"{path} is being written by another process: wait for it") from error
+            raise ShardError(f"{path} is being written by another process: wait for it")
         self._file.truncate(_whole_size(path))
         self._file.seek(0)
         self.reading = True
+
+    def _alone(self) -> bool:
+        try:
+            return take(self._file.fileno())
+        except OSError:  # Where there are no locks, nobody knows.
+            return False
 
     def __enter__(self) -> Self:
         return self
