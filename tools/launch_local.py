@@ -4,8 +4,8 @@
       --strategy=multi_worker
 
 Each worker gets its TF_CONFIG. When one of them dies or reports that another hangs, all are ended
-and started again, and go on from the newest checkpoint. SIGTERM, SIGINT and SIGHUP,
-the last as a SIGTERM, are passed on, and so end the run after a checkpoint.
+and started again, and go on from the newest checkpoint. SIGTERM, SIGINT and SIGHUP are passed on,
+and so end the run after a checkpoint.
 """
 
 import argparse

@@ -11,7 +11,6 @@ safetensors and Pillow.
 import argparse
 import math
 import pathlib
-import signal
 import sys
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.lock import alone_in
 from tfsnap.training.portable_runner import PortableRun, adopt_averages
+from tfsnap.training.stopping import Stopped, StopRequest
 from tools.program import told
 from tools.unused_flags import refuse
 
@@ -106,15 +106,8 @@ def _train(args: argparse.Namespace) -> None:
         init=args.init,
         frozen=args.frozen,
     )
-    asked = []
-
-    def note(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)  # A second one ends it at once.
-        asked.append(True)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, note)
-    run.train(steps=args.steps, seconds=args.seconds, stopped=lambda: bool(asked))
+    with StopRequest() as stop, stop.deferred():
+        run.train(steps=args.steps, seconds=args.seconds, stopped=lambda: stop.signal is not None)
     if args.export_dtype:
         path = args.workdir / "ema.safetensors"
         run.save_averages(path, dtype=args.export_dtype, step=run.done)
@@ -137,7 +130,10 @@ def main() -> None:
             step = adopt_averages(args.step, args.adopt, workdir=args.workdir)
             print(f"Checkpoint of step {step} in {args.workdir}")
         else:
-            _train(args)
+            try:
+                _train(args)
+            except Stopped as stopped:  # The second signal.
+                sys.exit(f"run_step: ended by {stopped}; run this again to go on")
 
 
 if __name__ == "__main__":

@@ -45,8 +45,8 @@ def _ends_with(command: Sequence[str], name: str) -> int:
     """
     signals: list[str] = []
 
-    def note(came: int, number: int) -> None:
-        signals.append(signal.Signals(came).name)
+    def note(number: int) -> None:
+        signals.append(signal.Signals(number).name)
         process.send_signal(number)
 
     # In a session of its own, Ctrl-C in a terminal reaches this process alone.

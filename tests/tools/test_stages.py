@@ -9,21 +9,21 @@ import time
 
 import pytest
 
-from tests.terminal import in_a_terminal
+from tests.terminal import in_a_terminal, started_in_a_terminal
 from tests.tools.programs import ROOT
 from tests.tools.refusals import ending
 
 TRAINING = """
-import pathlib, signal, sys, time
-signals = []
-for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda number, frame: signals.append(number))
+import pathlib, sys, time
+from tfsnap.training.stopping import StopRequest
 folder = pathlib.Path(sys.argv[1])
-(folder / "started").touch()
-while not signals:
-    time.sleep(0.05)
-time.sleep(1.0)  # Its step, of which the checkpoint follows.
-(folder / "checkpoint").write_text(str(len(signals)))
+with StopRequest() as stop, stop.deferred():  # A second signal ends it.
+    (folder / "started").touch()
+    while not stop.signal:
+        time.sleep(0.05)
+    time.sleep(1.0)  # Its step, of which the checkpoint follows.
+    print("a figure", flush=True)
+    (folder / "checkpoint").write_text(stop.signal)
 """
 PIPELINE = """
 import signal, sys
@@ -35,25 +35,36 @@ stages.run([stage, stage], "pipeline")
 """
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def pipeline_in(folder):
+    """The command of a pipeline of one training, twice."""
+    (folder / "training.py").write_text(TRAINING)
+    return [sys.executable, "-c", PIPELINE, folder / "training.py", folder]
+
+
+def wait_for(file):
+    limit = time.monotonic() + 60.0
+    while not file.exists() and time.monotonic() < limit:
+        time.sleep(0.05)
+
+
 def started(folder, *before):
     """A pipeline whose training runs."""
-    (folder / "training.py").write_text(TRAINING)
-    command = [sys.executable, "-c", PIPELINE, folder / "training.py", folder]
     pipeline = subprocess.Popen(
-        [*before, *command],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [*before, *pipeline_in(folder)],
+        env=ENVIRONMENT,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
         preexec_fn=in_a_terminal,
     )
-    limit = time.monotonic() + 60.0
-    while not (folder / "started").exists() and time.monotonic() < limit:
-        time.sleep(0.05)
+    wait_for(folder / "started")
     return pipeline
 
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]  # The training knows no SIGHUP.
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda n: n.name)
@@ -64,7 +75,7 @@ def test_a_signal_is_passed_on_and_the_checkpoint_waited_for(tmp_path, number):
     else:
         pipeline.send_signal(number)
     _, told = pipeline.communicate(timeout=60.0)
-    assert (tmp_path / "checkpoint").read_text() == "1"
+    assert (tmp_path / "checkpoint").read_text() == number.name
     expected = f"pipeline: stopped by {number.name}; run the pipeline again to go on\n"
     assert told == expected and pipeline.returncode == 1
 
@@ -77,7 +88,16 @@ def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path):
     pipeline.send_signal(signal.SIGTERM)
     _, told = pipeline.communicate(timeout=60.0)
     assert told.endswith("pipeline: stopped by SIGTERM; run the pipeline again to go on\n")
-    assert (tmp_path / "checkpoint").read_text() == "1"
+    assert (tmp_path / "checkpoint").read_text() == "SIGTERM"
+
+
+def test_a_closed_terminal_costs_no_checkpoint(tmp_path):
+    """Both still have things to print, which fails where nothing is done about it."""
+    pipeline, window = started_in_a_terminal(pipeline_in(tmp_path), env=ENVIRONMENT)
+    wait_for(tmp_path / "started")
+    os.close(window)
+    assert pipeline.wait(timeout=60.0) == 1
+    assert (tmp_path / "checkpoint").read_text() == "SIGHUP"
 
 
 @pytest.mark.parametrize("given", [True, False])

@@ -47,6 +47,7 @@ def nursery():
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=in_a_terminal,
     )
     assert process.stdout.readline() == "ready\n"
     yield process
@@ -133,7 +134,7 @@ def test_a_run_killed_at_twenty_moments_ends_with_the_same_weights(nursery, undi
     assert_equal_weights(final_weights(tmp_path), final_weights(undisturbed))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_run_after_a_checkpoint(nursery, tmp_path, number):
     options = ("--steps=6", "--checkpoint_every=6", "--slow=0.3")
     run = Run(nursery, tmp_path, *options)
@@ -214,7 +215,8 @@ FAILING = """
 import json, os, pathlib, signal, sys, time
 index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
 stopped = []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda *_: stopped.append(True))
 pathlib.Path(sys.argv[1], str(index)).touch()
 while not stopped:
     time.sleep(0.05)

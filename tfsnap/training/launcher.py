@@ -115,7 +115,7 @@ class Launcher:
             return f"worker {worker} was killed by {signal.Signals(-code).name}"
         return f"worker {worker} failed with exit status {code}"
 
-    def _pass_on(self, came: int, number: int) -> None:
+    def _pass_on(self, number: int) -> None:
         self._stopping = True
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):

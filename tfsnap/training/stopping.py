@@ -16,6 +16,7 @@ HUNG_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits(3): start it again.
 _PATIENCE = 10  # Times as long as a step may take what is none: to write, and to draw.
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none.
+_OUTPUTS = (1, 2)
 
 
 class Stopped(BaseException):
@@ -23,10 +24,11 @@ class Stopped(BaseException):
 
 
 class StopRequest:
-    """Turns SIGTERM and SIGINT into a wish that a loop grants when its step is done.
+    """Turns SIGTERM, SIGINT and SIGHUP into a wish that a loop grants when its step is done.
 
     Outside of `deferred` a signal raises `Stopped`; a second signal always does. Use it as a
-    context manager, in the main thread.
+    context manager, in the main thread. After a SIGHUP, what would be printed to a terminal that
+    is gone goes nowhere, in place of failing. Under nohup, which has SIGHUP ignored, it stays so.
 
     Attributes:
       signal: name of the signal that came, or None.
@@ -36,9 +38,11 @@ class StopRequest:
         self.signal: str | None = None
         self._deferred = False
         self._before: dict[int, Any] = {}
+        self._terminals: list[int] = []
 
     def __enter__(self) -> "StopRequest":
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._terminals = _terminals()
+        self._before = {number: signal.signal(number, self._note) for number in _heeded()}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -47,9 +51,8 @@ class StopRequest:
 
     def listen(self) -> None:
         """Takes the signals back: TensorFlow takes SIGTERM where several workers meet."""
-        if self._before:
-            for number in _SIGNALS:
-                signal.signal(number, self._note)
+        for number in self._before:
+            signal.signal(number, self._note)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -64,31 +67,51 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         again = self.signal is not None
         self.signal = signal.Signals(number).name
+        if number == _HANGUP:
+            _leave_dead(self._terminals)
         if again or not self._deferred:
             raise Stopped(self.signal)
 
 
-def pass_on(send: Callable[[int, int], None]) -> dict[int, Any]:
+def pass_on(send: Callable[[int], None]) -> dict[int, Any]:
     """Takes the signals that end a program, for those that it runs in sessions of their own.
 
     Such a process outlives a closed terminal or a lost ssh, whose SIGHUP reaches this one alone.
     Under nohup, which has it ignored, it stays so.
 
     Args:
-      send: gets the number of a signal that came, and that of the one to send: SIGTERM for SIGHUP,
-        as a training writes a checkpoint then; else the same.
+      send: gets the number of a signal that came.
 
     Returns:
       The handlers that were there, by number.
     """
+    terminals = _terminals()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        send(number, signal.SIGTERM if number == _HANGUP else number)
+        if number == _HANGUP:
+            _leave_dead(terminals)
+        send(number)
 
-    numbers = list(_SIGNALS)
-    if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
-        numbers.append(_HANGUP)
-    return {number: signal.signal(number, handle) for number in numbers}
+    return {number: signal.signal(number, handle) for number in _heeded()}
+
+
+def _heeded() -> list[int]:
+    """Numbers of the signals that end a program here."""
+    hears = _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN
+    return [*_SIGNALS, _HANGUP] if hears else [*_SIGNALS]
+
+
+def _terminals() -> list[int]:
+    """Which of standard output and standard error is a terminal."""
+    return [output for output in _OUTPUTS if os.isatty(output)]
+
+
+def _leave_dead(terminals: list[int]) -> None:
+    """Lets what is printed to terminals that are gone go nowhere, in place of failing."""
+    for output in set(terminals) - set(_terminals()):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, output)
+        os.close(nowhere)
 
 
 class Watchdog:
