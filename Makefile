@@ -31,8 +31,11 @@ ifneq ($(EXTRAS),$(INSTALLED))
 $(STAMP): other-extras
 endif
 $(STAMP): setup.cfg constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; v[:2] == (3, 11) or sys.exit( \
-	  f"constraints.txt pins Python 3.11, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11")'
+	@# A $(VENV) that somebody else made may be another Python's.
+	@for python in $(PYTHON) $(wildcard $(BIN)/python); do \
+	  $$python -c 'import sys; v = sys.version_info; v[:2] == (3, 11) or sys.exit( \
+	  f"constraints.txt pins Python 3.11, {sys.executable} is {v[0]}.{v[1]}: " \
+	  "make clean, then make PYTHON=python3.11")' || exit 1; done
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "Install Python's venv module first: apt-get install python3-venv"; exit 1; }
 	@echo 'Installing the pinned dependencies into $(VENV) (about 1 GB, a minute or more) ...'

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Compares what a search found with random pruning and with fewer channels, at equal latency.
 
     benchmarks/architectures.py --config=configs/emoji/unet.py:search \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Memory of a process that runs a network: from a folder, one file, chunks, or of two sizes.
 
     benchmarks/bundle_memory.py --layers=42 --folder=/tmp/bundle_memory

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Converts networks of Stable Diffusion's size: time, peak memory, and what is left of the outputs.
 
     benchmarks/converting.py --folder=/tmp/converting

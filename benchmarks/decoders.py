@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Compares decoders of the same latents: size, likeness to teacher and pictures, TFLite latency.
 
     benchmarks/decoders.py --weights=runs/demo/autoencoder/weights.safetensors \

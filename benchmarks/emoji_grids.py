@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The README's pictures of the 64 px model, each with its caption.
 
     benchmarks/emoji_grids.py --bundle=tfsnap/presets/emoji-64/emoji-64-int8.tfsnap \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The table of the 64 px emoji model: every step of the method, its quality, latency and size.
 
     benchmarks/emoji_results.py --output=runs/emoji/results

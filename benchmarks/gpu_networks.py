@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Networks of Stable Diffusion's size on this machine's Vulkan GPU: whole, right, and how fast.
 
     benchmarks/converting.py --folder=/tmp/pictures --precision=fp16  # Makes the networks.

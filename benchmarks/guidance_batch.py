@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What guidance in one call of the UNet saves: one call of two contexts beside a call of one.
 
     benchmarks/guidance_batch.py --channels=64 --channels=128 --channels=192 --latent=16

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """KerasCV's UNet of Stable Diffusion v1.5 as TFLite: the graph that `tf.lite` makes of it.
 
     benchmarks/keras_cv_unet.py --folder=/tmp/pictures

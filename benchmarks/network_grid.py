@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Pictures of several networks from the same noise, a row for each.
 
     benchmarks/network_grid.py --output=docs/images/students.png \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Where the time of a network goes: milliseconds by kind of operator, inside XNNPACK too.
 
     benchmarks/operators.py --model=/tmp/pictures/unet-sd15-int8.tflite

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The UNet of Stable Diffusion v1.5 in other runtimes: PyTorch, ONNX Runtime, OpenVINO.
 
     pip install onnx onnxscript onnxruntime openvino nncf  # Beside torch and diffusers.

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """The most that the interpreter computes on this machine, in GMAC/s, and what attention gets of it.
 
     benchmarks/peak.py

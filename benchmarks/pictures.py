@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Milliseconds of networks of Stable Diffusion's size, and of pictures made with them.
 
     benchmarks/converting.py --folder=/tmp/pictures  # Makes the networks; see there for fewer.

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How fast the portable step trains, by batch size and precision.
 
     benchmarks/portable_step.py compile --config=configs/emoji/unet.py --output=steps \

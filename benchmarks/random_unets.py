@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Writes random UNets, for comparing what a latency table predicts with what is measured.
 
     benchmarks/random_unets.py --output=runs/random_unets

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Compares what removing a block costs after two trainings, block by block.
 
     benchmarks/robustness.py runs/emoji/plain runs/emoji/robust

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Draws the same pictures before and after the edits of each round of a search.
 
     benchmarks/round_pictures.py --workdir=runs/search/evolved --output=rounds.png

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What a training step costs, and what each way of making it cheaper saves.
 
     benchmarks/training_step.py --config=configs/photos/unet.py \

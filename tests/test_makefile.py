@@ -55,3 +55,12 @@ def test_a_stamp_without_extras_is_of_those_by_default(checkout):
     (checkout / ".venv/.installed").touch()
     assert installed(checkout, "test") == []
     assert installed(checkout, "venv", "EXTRAS=gpu,dev") == ["gpu,dev"]
+
+
+def test_an_environment_of_another_python_is_told(checkout):
+    other = '#!/bin/sh\n[ "$1" = -c ] || exit 0\necho it is 3.12 >&2\nexit 1\n'
+    (checkout / ".venv/bin/python").write_text(other)
+    command = ["make", "venv", "PYTHON=true"]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 2 and "it is 3.12" in done.stderr
+    assert not (checkout / ".venv/.installed").exists()

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Measures the latency and memory of a bundle, as `tfsnap benchmark` does.
 
     tools/benchmark.py --bundle=emoji-demo --threads=2 --json=latency.json

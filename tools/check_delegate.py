@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Tells from a TFLite file whether a delegate would run it whole, and right.
 
     tools/check_delegate.py runs/emoji/fp16 --target=gpu

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Lowers the training step of a config to StableHLO, to train where TensorFlow does not run.
 
     tools/compile_step.py --config=configs/emoji/unet.py --output=step --half=frozen

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Converts the weights of Stable Diffusion between layouts.
 
     tools/convert_weights.py --input=stable-diffusion-v1-5 --output=sd15

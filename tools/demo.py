@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Pictures from the model that ships, and then the whole pipeline in minutes on real emoji.
 
     tools/demo.py                 # what `make demo` runs

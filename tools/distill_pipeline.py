@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Distils a text-to-image model to a few steps: several trainings, each learning from another.
 
     tools/distill_pipeline.py --config=configs/emoji/pipeline.py --workdir=runs/distill

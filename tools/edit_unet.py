@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Makes a UNet of another shape and takes the weights of all blocks along that it keeps.
 
     tools/edit_unet.py --weights=sd15/unet.safetensors --to=snapfusion --output=small.safetensors

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """How good is what a run has learnt?
 
     tools/evaluate.py --workdir=runs/emoji/autoencoder --split=holdout

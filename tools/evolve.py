@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Searches for an efficient UNet: SnapFusion's Algorithm 1.
 
     tools/latency_table.py --unet=runs/search/teacher/config.json --latent=8x8 --tokens=24 \

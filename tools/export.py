@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Exports a trained model as a bundle that phones run.
 
     tools/export.py --workdir=runs/demo/unet --output=runs/demo/fp16 --precision=fp16

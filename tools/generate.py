@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Writes pictures from prompts, as `tfsnap generate` does.
 
     tools/generate.py --bundle=emoji-demo --prompt="purple heart, noto style" --output=heart.png

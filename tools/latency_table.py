@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Measures every distinct block of a UNet by itself on this machine, as TFLite.
 
     tools/latency_table.py --unet=sd15 --latent=64x64 --threads=2 --output=table.json

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Runs a training program as several workers on this machine, and keeps them going.
 
     tools/launch_local.py --workers=2 -- tools/train.py --config=... --workdir=... \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Packs a bundle's folder into one file, or unpacks one.
 
     tools/pack_bundle.py --bundle=runs/demo/fp16 --output=emoji.tfsnap

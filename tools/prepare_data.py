@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Fetches and draws emoji, or makes pictures of your own ready for training.
 
     tools/prepare_data.py --dataset=emoji --resolution=64

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Counts parameters, multiply-accumulates and live activations of a network, block by block.
 
     tools/profile.py --unet=snapfusion --latent=64x64

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 r"""Writes what real pictures look like to a network, for distances from them.
 
     tools/reference_statistics.py --folder=val2014 --side=256 --inception=pt_inception.pth \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Trains with a step made by tools/compile_step.py, through JAX and without TensorFlow.
 
     tools/run_step.py step --workdir=runs/emoji/unet

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 r"""Draws distance against CLIP score over guidance scales and steps, as SnapFusion's Figs. 4, 6, 7.
 
     tools/sweep.py --networks=teacher=runs/distill/teacher16,student=runs/distill/efficient8 \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Trains one part of a text-to-image model.
 
     tools/train.py --config=configs/emoji/autoencoder.py --workdir=runs/autoencoder

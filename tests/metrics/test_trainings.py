@@ -114,3 +114,14 @@ def test_plots_have_a_line_for_several_trainings(tmp_path, monkeypatch):
     write_results([*results, result("cfg@2", 0.8)], {}, tmp_path)
     names = [[found.point.network for found in results] for results in drawn]
     assert names == [["plain", "one@1", "cfg"]] * 2  # Fréchet distance and KID.
+
+
+def test_no_two_lines_of_a_plot_look_alike(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(
+        "matplotlib.figure.Figure.savefig", lambda self, *_, **__: figures.append(self)
+    )
+    write_results([result(f"network{i}", 0.5 + i / 100) for i in range(18)], {}, tmp_path)
+    for axes in figures[0].axes:
+        lines = [container.lines[0] for container in axes.containers]
+        assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(lines) == 18

@@ -96,12 +96,15 @@ def _cells(found: Distances) -> str:
 
 
 def _plot(results: Sequence[Result], name: str, floor: Floor | None, path: pathlib.Path) -> None:
-    from matplotlib.figure import Figure  # Here: it takes a second to import. No display is needed.
+    from matplotlib import cycler, rcParams  # Here: it takes a second to import.
+    from matplotlib.figure import Figure  # No display is needed.
 
     # CLIP's features give all three, Inception's no CMMD, and without features it is one.
     kinds = [kind for kind in _TITLES if getattr(results[0].distances[name], kind)]
     figure = Figure(figsize=(5.5 * len(kinds), 4.5), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        # Ten colours, and again with the next marker: no two lines of forty look alike.
+        axes.set_prop_cycle(cycler(marker=list("os^D")) * rcParams["axes.prop_cycle"])
         for label, line in curves(results):
             x = [result.agreement.clip_score for result in line]
             y: list[Estimate] = [getattr(result.distances[name], kind) for result in line]
@@ -110,7 +113,7 @@ def _plot(results: Sequence[Result], name: str, floor: Floor | None, path: pathl
                 [e.value for e in y],
                 xerr=[e.error for e in x],
                 yerr=[e.error for e in y],
-                fmt="o-",
+                linestyle="-",
                 capsize=2,
                 label=label,
             )
