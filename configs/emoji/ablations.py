@@ -26,7 +26,10 @@ the teacher's: undistilled, 2 steps lose quality that 8 do not, where guidance i
 is 200 steps of 64, for two cores and several seeds:
 
     tools/distill_pipeline.py --config=configs/emoji/ablations.py:few_losses \
-      --workdir=runs/emoji/few-1 --train_flag=--config.training.seed=1
+      --workdir=runs/emoji/few-1 --config.student=runs/emoji/cut/weights.safetensors \
+      --train_flag=--config.training.seed=1
+
+(with --config.student they start from `configs/emoji/unet.py:cut`, as those that were measured).
 
 `full_losses` and the first arms of `full_teachers` on one H100 as portable steps, one run: 8 to 30
 seconds an arm; `consistency`, cut to 240 steps; five arms of `few_losses` and the other `few_`

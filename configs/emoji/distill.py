@@ -28,9 +28,9 @@ second in 200 steps of 64 from a cache of latents: 5 to 8 minutes on two cores o
 One run each on one H100 as a portable step, with version 1.0.0 of the data, while others compiled
 beside it; and how many of 500 validation captions CLIP finds in what the int8 bundle draws, where
 the teacher in 8 steps has 84.2 % and the efficient UNet undistilled 82.4 (errors are near 2):
-`full_teacher16` 41 s, `full_efficient16` 22 s, `full_efficient8` 29 s and 79.8 %, `full_baked8` 31
-s and 80.6 %, `full_baked4` 16 s and 80.6 %. docs/distillation.md has more of them and of others,
-and of a short run at 32 px.
+`full_teacher16` 41 s, `full_efficient16` 22 s (both unscored), `full_efficient8` 29 s and 79.8 %,
+`full_baked8` 31 s and 80.6 %, `full_baked4` 16 s and 80.6 %. docs/distillation.md has more of them
+and of others, and of a short run at 32 px.
 """
 
 from collections.abc import Mapping

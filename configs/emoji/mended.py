@@ -10,10 +10,11 @@ and so on: efficient16, efficient8, baked8_first, baked8, baked4, baked2, baked1
 Each variant goes on from what the variant of its name of `clip.py`, `unet.py` and `distill.py`
 reached on version 1.0.0, below runs/emoji-1.0.0, by a short training, sized for two cores, on the
 data as it is now. The splits let it: what training does not see now it did not see then. (Version
-1.0.0 is what the parent of commit 272d7a6 builds. The weights of then are not kept: those that ship
-cannot be made again to the bit, and from nothing on the data as it is now the way is that of
-`clip.py`, `unet.py` and `distill.py`.) CLIP's result and the teacher's are put in tfsnap/presets,
-where the trainings after them look for them, in float16:
+1.0.0 is what the parent of commit 272d7a6 builds. Of the weights of then only what shipped is kept,
+in float16, by the parent of commit fd5f068: those that ship now cannot be made again to the bit,
+and from nothing on the data as it is now the way is that of `clip.py`, `unet.py` and `distill.py`.)
+CLIP's result and the teacher's are put in tfsnap/presets, where the trainings after them look for
+them, in float16:
 
     tools/convert_weights.py --input=runs/emoji/clip/weights.safetensors --component=clip \
       --dtype=float16 --output=half
@@ -21,12 +22,14 @@ where the trainings after them look for them, in float16:
 `baked8` goes on from `baked8_first`, with the teacher itself as its teacher and not the
 student of 8 steps of two evaluations, which has lost some.
 
-One run on two cores of an AMD EPYC, three and a half hours beside other work. By `clip` 70.4 % of
-the 744 validation pictures and 96.3 % of the 703 of the holdout find their caption (71.8 and 95.9 %
-before; tools/evaluate.py as in `clip.py`); of fluent 3d's medium-light and medium it names 83 and
-90 % rightly in the holdout, where it named none (by a throw-away script). What ships, the student
-of `baked8` in int8, finds 76.4 and 90.2 % of the captions of README's table; `baked8_first` found
-73.6 and 87.8 %.
+One run on two cores of an AMD EPYC, three and a half hours beside other work; the hours of each are
+unmeasured, and what `teacher16`, `efficient16` and `baked2` draw is unscored. README's table has
+`finetuned` ("not distilled"), `efficient8` ("guided"), `baked8`, `baked4` and `baked1`. By `clip`
+70.4 % of the 744 validation pictures and 96.3 % of the 703 of the holdout find their caption (71.8
+and 95.9 % before; tools/evaluate.py as in `clip.py`); of fluent 3d's medium-light and medium it
+names 83 and 90 % rightly in the holdout, where it named none (by a throw-away script). What ships,
+the student of `baked8` in int8, finds 76.4 and 90.2 % of the captions of README's table;
+`baked8_first` found 73.6 and 87.8 %.
 """
 
 import ml_collections

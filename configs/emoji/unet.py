@@ -8,9 +8,9 @@ Variants: `full` is 64 px on all emoji; `demo` is 32 px on the demo's subset, pa
 whose README section has the measured result; `search` is 32 px on the same subset, with as many
 blocks in a stage as Stable Diffusion: what `configs/emoji/evolve.py` starts from.
 
-`full` reads a cache of latents, so that it needs no pictures; `finetuned` is the network that
-`configs/emoji/evolve.py:full` found, from the weights that the search left. The first command takes
-a minute or two on two cores of an AMD EPYC:
+`full` reads a cache of latents, 57 MB, so that it needs no pictures; `finetuned` is the network
+that `configs/emoji/evolve.py:full` found, from the weights that the search left. The first command
+takes a minute or two on two cores of an AMD EPYC:
 
     tools/prepare_data.py --config=configs/emoji/unet.py --latents=runs/emoji/latents \
       --embeddings=false
@@ -26,7 +26,7 @@ left of the teacher's blocks, trained on for a little.
 
     tools/edit_unet.py --weights=tfsnap/presets/emoji-64/teacher/weights.safetensors \
       --to=tfsnap/presets/emoji-64/evolved.json --output=runs/emoji/cut.safetensors
-    tools/train.py --config=configs/emoji/unet.py:cut --workdir=runs/emoji/finetuned \
+    tools/train.py --config=configs/emoji/unet.py:cut --workdir=runs/emoji/cut \
       --unet=tfsnap/presets/emoji-64/evolved.json
 
 `epsilon` is `full` before it predicts v, for two thirds of its steps; `finetuned` from it, at the
