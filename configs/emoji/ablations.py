@@ -32,8 +32,8 @@ is 200 steps of 64, for two cores and several seeds:
 (with --config.student they start from `configs/emoji/unet.py:cut`, as those that were measured).
 
 `full_losses` and the first arms of `full_teachers` on one H100 as portable steps, one run: 8 to 30
-seconds an arm; `consistency`, cut to 240 steps; five arms of `few_losses` and the other `few_`
-groups, three seeds, on two cores; docs/distillation.md has the results. The others: unmeasured.
+seconds an arm; `consistency`, cut to 240 steps; the `few_` groups, three seeds, on two cores;
+docs/distillation.md has the results. The others: unmeasured.
 """
 
 import ml_collections
