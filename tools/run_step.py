@@ -134,7 +134,7 @@ def main() -> None:
             try:
                 _train(args)
             except Stopped as stopped:  # The second signal.
-                sys.exit(f"run_step: ended by {stopped}; run this again to go on")
+                print(f"run_step: stopped by {stopped}; the same command goes on")
 
 
 if __name__ == "__main__":

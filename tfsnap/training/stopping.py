@@ -26,9 +26,9 @@ class Stopped(BaseException):
 class StopRequest:
     """Turns SIGTERM, SIGINT and SIGHUP into a wish that a loop grants when its step is done.
 
-    Outside of `deferred` a signal raises `Stopped`; a second signal always does. Use it as a
-    context manager, in the main thread. After a SIGHUP, what would be printed to a terminal that
-    is gone goes nowhere, in place of failing. Under nohup, which has SIGHUP ignored, it stays so.
+    Outside of `deferred` a signal raises `Stopped`; a second one that is no SIGHUP always does. Use
+    it as a context manager, in the main thread. After a SIGHUP, what would be printed to a terminal
+    that is gone goes nowhere, in place of failing. Under nohup, which has it ignored, it stays so.
 
     Attributes:
       signal: name of the signal that came, or None.
@@ -66,9 +66,11 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         again = self.signal is not None
-        self.signal = signal.Signals(number).name
         if number == _HANGUP:
             _leave_dead(self._terminals)
+            if again:  # Of one closed terminal a shell tells, and then the kernel.
+                return
+        self.signal = signal.Signals(number).name
         if again or not self._deferred:
             raise Stopped(self.signal)
 
