@@ -76,8 +76,8 @@ def write_files(root: pathlib.Path) -> None:
     """Writes the network whole, in chunks and for two sizes, and an archive of all."""
     rng = np.random.default_rng(0)
     kernels = [
-        tf.Variable(0.02 * rng.standard_normal([3, 3, 512, 512]).astype(np.float32))
-        for _ in range(_LAYERS.value)
+        tf.Variable(0.02 * rng.standard_normal([3, 3, 512, 512]).astype(np.float32), name=f"k{i}")
+        for i in range(_LAYERS.value)
     ]
 
     @tf.function
@@ -107,6 +107,8 @@ def write_files(root: pathlib.Path) -> None:
 
 def main() -> None:
     root = pathlib.Path(_FOLDER.value)
+    if root.exists() and {path.name for path in root.iterdir()} - {"files", "all.tfsnap"}:
+        raise ValueError(f"--folder={root} holds other files, which would be lost: name a new one")
     shutil.rmtree(root, ignore_errors=True)
     (root / "files").mkdir(parents=True)
     write_files(root)

@@ -47,6 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     styled = [f"{args.subject}, {tone} skin tone, {s} style" for s in STYLES for tone in TONES]
     with told():
+        args.output.mkdir(parents=True, exist_ok=True)
         model = TextToImage(args.bundle)
         for name, captions, columns in (
             ("first", UNSEEN + SEEN, 8),

@@ -11,6 +11,7 @@ non-zero exit.
 
 import argparse
 import contextlib
+import difflib
 import math
 import os
 import pathlib
@@ -57,10 +58,11 @@ def _generate(arguments: argparse.Namespace) -> None:
     one_file = _INDEX not in arguments.output
     names = [arguments.output.replace(_INDEX, str(i)) for i in range(len(prompts))]
     paths = [pathlib.Path(name) for name in (names[:1] if one_file else names)]
+    sources = _sources(arguments)
     for path in paths:
         require_writable(path)
         picture_format(path)
-    sources = _sources(arguments)
+        _require_no_source(path, arguments)
     model = _load(arguments)
     with _Progress(len(prompts)) as progress:
         drawn = model.each(
@@ -91,6 +93,15 @@ def _sources(arguments: argparse.Namespace) -> dict[str, Any]:
 
     flags = {name: getattr(arguments, name) for name in ("image", "mask")}
     return {name: read_picture(path) for name, path in flags.items() if path is not None}
+
+
+def _require_no_source(path: pathlib.Path, arguments: argparse.Namespace) -> None:
+    from tfsnap.runtime import RequestError
+
+    for name in ("image", "mask"):
+        source = getattr(arguments, name)
+        if source is not None and os.path.realpath(source) == os.path.realpath(path):
+            raise RequestError(f"--output={path} is the --{name}, which it would replace")
 
 
 def _load(arguments: argparse.Namespace) -> Any:
@@ -138,11 +149,11 @@ def _labelled(pictures: Sequence[Any], prompts: Sequence[str]) -> Any:
 
 def _benchmark(arguments: argparse.Namespace) -> None:
     from tfsnap.bench.timing import benchmark
-    from tfsnap.runtime.output import require_writable, write
+    from tfsnap.runtime.output import require_report, write
     from tfsnap.runtime.sizes import parse_size
 
     if arguments.json is not None:
-        require_writable(arguments.json)
+        require_report(arguments.json, of=arguments.bundle)
     report = benchmark(
         arguments.bundle,
         prompt=arguments.prompt,
@@ -213,9 +224,28 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} ({self.prog} --help lists the flags)\n")
 
 
+class _Command(_Parser):
+    """One of a command: it tells of what it does not know, and before what is lacking."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        known = list(self._option_string_actions)
+        for word in args or ():
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and " " not in flag and flag not in known:
+                near = difflib.get_close_matches(flag, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                self.error(f"there is no flag {flag}{hint}")
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="tfsnap", description="Text to image from a bundle.", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Command
+    )
     generate = commands.add_parser("generate", help="write pictures", allow_abbrev=False)
     generate.set_defaults(run=_generate)
     source = generate.add_mutually_exclusive_group(required=True)

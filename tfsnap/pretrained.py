@@ -109,6 +109,10 @@ def _networks(
             f"{folder} is no folder: give that which tools/convert_weights.py wrote, or the "
             "workdir of a UNet"
         )
+    if (folder / "manifest.json").is_file():
+        raise WeightFileError(f"{folder} is a bundle: tfsnap generate --bundle draws with it")
+    if is_run(folder):
+        raise WeightFileError(f"{folder} is the workdir of a run: give it as --workdir")
     if (folder / "unet" / "config.json").is_file():
         raise WeightFileError(
             f"{folder} is a diffusers folder: convert it first, tools/convert_weights.py "

@@ -15,13 +15,14 @@ rules.
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.export.rules import files
 from tfsnap.export.rules.checker import Verdict, check_model
+from tfsnap.export.rules.coverage import require_of_all
 from tfsnap.export.rules.limits import GPU_CLASSES, find_gpu_class
 from tfsnap.export.rules.models import Model, models_of
 from tfsnap.export.rules.ranges import HALF_TARGETS, Ranges, load_ranges
@@ -73,7 +74,7 @@ def verdicts(model: str) -> list[Verdict]:
     target = TARGETS[_TARGET.value]
     with models_of(model) as networks:
         ranges = recorded(model, networks)
-        return [
+        found = [
             check_model(
                 network.path,
                 target,
@@ -83,11 +84,18 @@ def verdicts(model: str) -> list[Verdict]:
             )
             for network in networks
         ]
+        for component, names in (ranges or {}).items():
+            pairs = zip(networks, found, strict=True)
+            own = [one for network, one in pairs if network.component == component]
+            if own:
+                require_of_all([c for one in own for c in one.coverage], names, name=component)
+        return found
 
 
 def main(given: list[str]) -> None:
     if len(given) != 1:
-        raise app.UsageError("give one bundle or TFLite file")
+        told = " ".join(given) or "none"
+        raise ValueError(f"give one bundle or TFLite file, not {told}")
     found = verdicts(given[0])
     print(table(found))  # First: it is there whatever happens to the file.
     if _JSON.value:

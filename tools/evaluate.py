@@ -29,6 +29,7 @@ from tfsnap.diffusion.samplers import SAMPLERS
 from tfsnap.metrics.reconstruction import Reconstruction, reconstruction
 from tfsnap.metrics.retrieval import Retrieval, find_captions
 from tfsnap.models.clip import Clip
+from tfsnap.runtime.output import require_report
 from tfsnap.training.jobs import UNetJob
 from tfsnap.training.jobs.inputs import DataConfig
 from tfsnap.training.jobs.runs import load_finished, load_job, require_finished
@@ -130,6 +131,7 @@ def main() -> None:
     report = pathlib.Path(_JSON.value) if _JSON.value else None
     if report:  # Before what may take an hour.
         report.parent.mkdir(parents=True, exist_ok=True)
+        require_report(report)
     about, result = _evaluate()
     print(f"{about['what']}, {about['split']}: {result}", flush=True)
     if report:

@@ -30,7 +30,7 @@ from tfsnap.lock import locked
 from tfsnap.models.blocks import Block, blocks_of
 from tfsnap.models.presets import find_unet
 from tfsnap.models.unet import build_unet
-from tfsnap.runtime.output import require_writable
+from tfsnap.runtime.output import require_report
 from tfsnap.runtime.sizes import parse_size
 from tools.program import run_main
 
@@ -144,7 +144,7 @@ def main() -> None:
     latent = parse_size(_LATENT.value)
     unets = {name: find_unet(name) for name in _UNETS.value}
     path = pathlib.Path(_OUTPUT.value)
-    require_writable(path)  # Before what takes minutes.
+    require_report(path, flag="--output")  # Before what takes minutes.
     wanted = [
         block
         for config in unets.values()

@@ -354,3 +354,46 @@ def test_an_interruption_is_one_line(capsys, monkeypatch, tiny_bundle, tmp_path)
     assert "interrupted" in fails(
         capsys, f"--bundle={tiny_bundle}", f"--output={tmp_path / 'x.png'}"
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["generate", "--bundel=b"], "there is no flag --bundel; did you mean --bundle?"),
+        (["generate", "--bundle=b", "--ouput", "x.png"], "there is no flag --ouput; did you mean"),
+        (["generate", "--bundle=b", "--prompt=a", "--output=x.png", "--step=8"], "mean --steps?"),
+        (["benchmark", "--bundle=b", "--xyzzy"], "there is no flag --xyzzy (tfsnap benchmark --h"),
+        (["benchmark", "--bundle=b", "more"], "unrecognized arguments: more (tfsnap benchmark"),
+    ],
+)
+def test_a_mistyped_flag_is_named(capsys, flags, told):
+    with pytest.raises(SystemExit, match="2"):
+        main(flags)
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["", "/manifest.json"])
+def test_a_report_replaces_no_bundle(capsys, copied, name):
+    before = (copied / "manifest.json").read_bytes()
+    assert main(["benchmark", f"--bundle={copied}", f"--json={copied}{name}"]) == 1
+    assert "is the model, or in it: give another file" in capsys.readouterr().err
+    assert (copied / "manifest.json").read_bytes() == before
+
+
+def test_a_report_replaces_nothing_but_a_report(capsys, tiny_bundle, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years")
+    flags = [f"--bundle={tiny_bundle}", f"--json={tmp_path}/thesis.txt"]
+    assert main(["benchmark", *flags]) == 1
+    assert "exists and is no JSON: give another file" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize("flag", ["image", "mask"])
+def test_a_picture_does_not_replace_its_source(capsys, tiny_bundle, tmp_path, flag):
+    path = tmp_path / "x.png"
+    Image.new("RGB", (16, 16)).save(path)
+    before = path.read_bytes()
+    flags = ["--prompt=ab", f"--{flag}={path}", f"--output={tmp_path}/./x.png"]
+    assert main(["generate", f"--bundle={tiny_bundle}", *flags]) == 1
+    assert f"is the --{flag}, which it would replace" in capsys.readouterr().err
+    assert path.read_bytes() == before

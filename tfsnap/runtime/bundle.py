@@ -75,7 +75,9 @@ class Bundle:
         except (ValueError, RecursionError) as error:  # Of JSON that is nested too deeply.
             told = str(error)  # Of a field, it begins with the file's name.
             told = told if told.startswith(MANIFEST) else f"{MANIFEST}: {told}"
-            raise BundleError(f"{path}/{told}") from error
+            cut = isinstance(error, json.JSONDecodeError)
+            remedy = ": copy or export the bundle again" if cut else ""
+            raise BundleError(f"{path}/{told}{remedy}") from error
         return cls(path, manifest, storage)
 
     def component(self, name: str) -> Component:

@@ -1,6 +1,7 @@
 """Files of pictures: failures are told early, and never leave half a file."""
 
 import io
+import json
 import os
 import pathlib
 import stat
@@ -56,6 +57,30 @@ def require_writable(path: pathlib.Path) -> None:
             pass
     except OSError as error:
         raise RequestError(f"Cannot write {path}: {error.strerror}") from error
+
+
+def require_report(
+    path: pathlib.Path, *, of: str | os.PathLike | None = None, flag: str = "--json"
+) -> None:
+    """Checks, before the work is done, that JSON can be written and nothing else is lost by it.
+
+    Args:
+      path: the file. What is there has to be an earlier report, or empty.
+      of: the folder or file that the report is about.
+      flag: that names the file, for the message.
+
+    Raises:
+      RequestError: it cannot be written, or is, or is in, what it is about, or is no JSON.
+    """
+    if of is not None and pathlib.Path(os.path.realpath(path)).is_relative_to(os.path.realpath(of)):
+        raise RequestError(f"{flag}={path} is the model, or in it: give another file")
+    require_writable(path)
+    content = path.read_bytes() if path.is_file() else b""
+    try:
+        if content:
+            json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{flag}={path} exists and is no JSON: give another file") from error
 
 
 def write(path: pathlib.Path, content: bytes) -> None:

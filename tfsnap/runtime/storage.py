@@ -175,7 +175,9 @@ def open_storage(path: str | os.PathLike) -> Storage:
     path = pathlib.Path(path)
     if path.is_dir():
         if not (path / MANIFEST).is_file():
-            raise BundleError(f"{path} is no tfsnap bundle: it has no {MANIFEST}")
+            run = "; it seems to be a run, of which tools/export.py makes one"
+            hint = run if (path / "config.json").is_file() else ""
+            raise BundleError(f"{path} is no tfsnap bundle: it has no {MANIFEST}{hint}")
         return Folder(path)
     if not path.exists():
         raise BundleError(f"No bundle at {path}: give the folder or zip that tools/export.py wrote")

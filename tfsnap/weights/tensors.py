@@ -136,5 +136,6 @@ def _opened(path: pathlib.Path) -> Iterator[safetensors.safe_open]:
     except safetensors.SafetensorError as error:
         size = path.stat().st_size
         raise WeightFileError(
-            f"{path}: not a complete safetensors file ({size} bytes: {error}); fetch it again"
+            f"{path}: not a complete safetensors file ({size} bytes: {error}); fetch it or make it "
+            "again"
         ) from error

@@ -100,3 +100,8 @@ def test_ranges_of_another_bundle(bundles, tmp_path, capsys):
     write_json(files[1], ranges)
     told = refusal("check_delegate", bundles["fp16"], *flags, f"--ranges={files[1]}")
     assert told.startswith("check_delegate: the ranges of unet lack ") and "\n" not in told
+    larger = ranges | {"unet": {**json.loads(files[0].read_text())["unet"]}}
+    larger["unet"] |= {f"{n}.more": p for n, p in list(larger["unet"].items())[::5]}
+    write_json(files[1], larger)
+    told = refusal("check_delegate", bundles["fp16"], *flags, f"--ranges={files[1]}")
+    assert "tensors of" in told and "that it does not have, such as" in told

@@ -9,6 +9,7 @@ from tfsnap.export.rules.graph import Graph, Tensor
 
 # What `tfsnap.export.wide_convolutions` splits, it splits after a calibration.
 _PART = re.compile(r"/part_\d+$")
+_STRANGE = 0.1  # Share of names that exports of one network may differ in, as by other options.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Coverage:
       layers: how many inputs and outputs of layers there are. Any recording of the network has all
         of them: a calibration has no others.
       lacking: names of those that have no range.
+      named: names of all tensors that have one.
     """
 
     graph: str
@@ -29,6 +31,7 @@ class Coverage:
     covered: int
     layers: int
     lacking: tuple[str, ...]
+    named: frozenset[str]
 
 
 def coverage_of(graph: Graph, ranges: Collection[str]) -> Coverage:
@@ -48,7 +51,9 @@ def coverage_of(graph: Graph, ranges: Collection[str]) -> Coverage:
     )
     lacking = tuple(name for name in layers if name not in ranges)
     covered = sum(name in ranges for name in computed)
-    return Coverage(graph.name, len(computed), covered, len(layers), lacking)
+    tensors = (t for operator in graph.operators for t in (*operator.inputs, *operator.outputs))
+    named = frozenset(t.name for t in tensors if t and t.name in ranges)
+    return Coverage(graph.name, len(computed), covered, len(layers), lacking, named)
 
 
 def _floats(tensors: Iterable[Tensor]) -> list[str]:
@@ -76,4 +81,23 @@ def require_own(found: Sequence[Coverage], *, name: str) -> None:
             f"the ranges of {name} lack {len(best.lacking):,} of the {best.layers:,} inputs and "
             f"outputs of its layers, such as {best.lacking[0]}: they are of another network, "
             "record them again"
+        )
+
+
+def require_of_all(found: Sequence[Coverage], ranges: Collection[str], *, name: str) -> None:
+    """Checks that ranges are not of a larger network, which has all tensors of this one.
+
+    Args:
+      found: of every subgraph of every file of the network.
+      ranges: names of the tensors that were recorded.
+      name: of the network, for the message.
+
+    Raises:
+      ValueError: a tenth of the names or more are of no tensor here.
+    """
+    others = set(ranges).difference(*(one.named for one in found))
+    if len(others) > _STRANGE * len(ranges):
+        raise ValueError(
+            f"the ranges of {name} name {len(others):,} tensors of {len(ranges):,} that it does "
+            f"not have, such as {min(others)}: they are of another network, record them again"
         )

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from tfsnap.runtime.errors import RequestError
-from tfsnap.runtime.output import require_writable, write
+from tfsnap.runtime.output import require_report, write
 
 
 def require_usable(
@@ -37,22 +37,7 @@ def require_usable(
             raise RequestError(f"--{one} and --{other} name one file, {named[one]}: give two")
     for flag in ("record", "json"):
         if named[flag]:
-            if model and places[flag].is_relative_to(os.path.realpath(model)):
-                raise RequestError(
-                    f"--{flag}={named[flag]} is the model, or in it: give another file"
-                )
-            _require_replaceable(flag, pathlib.Path(named[flag]))
-
-
-def _require_replaceable(flag: str, path: pathlib.Path) -> None:
-    """What was there is lost, so that it has to be an earlier report, or nothing."""
-    require_writable(path)
-    content = path.read_bytes() if path.is_file() else b""
-    try:
-        if content:
-            json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"--{flag}={path} exists and is no JSON: give another file") from error
+            require_report(pathlib.Path(named[flag]), of=model, flag=f"--{flag}")
 
 
 def save(path: str | os.PathLike, values: Any) -> None:

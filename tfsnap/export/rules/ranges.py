@@ -64,7 +64,11 @@ def load_ranges(path: str | os.PathLike) -> dict[str, Ranges]:
             for component, ranges in found.items()
         }
     except _UNREADABLE as error:
-        raise ValueError(f"{path} holds no recorded ranges: {in_one_line(error)}") from error
+        why = in_one_line(error) if isinstance(error, ValueError) else "it is made otherwise"
+        raise ValueError(
+            f"{path} holds no recorded ranges: {why}; tools/check_delegate.py --record writes such "
+            "a file"
+        ) from error
 
 
 def _from_archive(content: bytes) -> dict[str, dict[str, np.ndarray]]:
