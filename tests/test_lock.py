@@ -40,6 +40,13 @@ def test_a_workdir_that_got_nothing_leaves_no_trace(tmp_path):
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["b"]
 
 
+def test_a_workdir_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "a").touch()
+    told = pytest.raises(NotADirectoryError, match="the workdir .*/a is a file: name a folder")
+    with told, alone_in(tmp_path / "a"):
+        pass
+
+
 def test_a_workdir_by_a_relative_path_is_left_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()

@@ -61,6 +61,8 @@ def alone_in(workdir: str | os.PathLike) -> Iterator[None]:
       OSError: it cannot be made, or nothing be written into it.
     """
     workdir = pathlib.Path(workdir).absolute()  # The caller may change to another folder.
+    if workdir.exists() and not workdir.is_dir():
+        raise NotADirectoryError(f"the workdir {workdir} is a file: name a folder")
     made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     workdir.mkdir(parents=True, exist_ok=True)
     handle = _claim(workdir)

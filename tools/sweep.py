@@ -170,12 +170,12 @@ def _sweep() -> None:
         raise ValueError(f"--baseline={_BASELINE.value} is none of --networks: {', '.join(found)}")
     grid = {"guidance": numbers(_GUIDANCE, float, 0), "steps": numbers(_STEPS, int, 1)}
     others = {name: load_reference(path) for name, path in named_paths(_FLOORS).items()}
+    for how in found.values():  # The last of them is drawn with in hours.
+        require_generator(how.path)
     runs = [how.path for how in found.values() if is_run(pathlib.Path(how.path))]
     data, weights = _data(runs), _CLIP.value or (load_unet_job(runs[0]).clip if runs else None)
     if not weights:
         raise ValueError("a bundle has no image tower to score pictures with: give --clip=FILE")
-    for how in found.values():  # The last of them is drawn with in hours.
-        require_generator(how.path)
     prompts = _prompts(data)
     side = _SIDE.value or (COCO_SIDE if _PROMPTS.value == "coco" else data.resolution)
     judge = _judge(data, weights, prompts, side)

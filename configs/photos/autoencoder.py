@@ -8,7 +8,7 @@ and the result, measured.
 
 import ml_collections
 
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.config import AutoencoderConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import AutoencoderJob
@@ -28,5 +28,8 @@ JOB = AutoencoderJob(
 )
 
 
-def get_config() -> ml_collections.ConfigDict:
-    return config_dict("autoencoder", JOB)
+VARIANTS = {"full": JOB}
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+    return variant_dict("autoencoder", VARIANTS, variant)

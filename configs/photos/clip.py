@@ -8,7 +8,7 @@ and the result, measured.
 
 import ml_collections
 
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.config import ClipConfig, ClipImageConfig, ClipTextConfig
 from tfsnap.data.augment import AugmentConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
@@ -35,5 +35,8 @@ JOB = ClipJob(
 )
 
 
-def get_config() -> ml_collections.ConfigDict:
-    return config_dict("clip", JOB)
+VARIANTS = {"full": JOB}
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+    return variant_dict("clip", VARIANTS, variant)

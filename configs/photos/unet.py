@@ -8,7 +8,7 @@ and the result, measured.
 
 import ml_collections
 
-from configs.values import config_dict
+from configs.values import variant_dict
 from tfsnap.config import StageConfig, UNetConfig
 from tfsnap.training.config import OptimizerConfig, TrainingConfig
 from tfsnap.training.jobs import UNetJob
@@ -36,5 +36,8 @@ JOB = UNetJob(
 )
 
 
-def get_config() -> ml_collections.ConfigDict:
-    return config_dict("unet", JOB)
+VARIANTS = {"full": JOB}
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+    return variant_dict("unet", VARIANTS, variant)

@@ -19,6 +19,8 @@ from tfsnap.data.catalogue import EMOJI_VERSION
 from tfsnap.data.fetch import data_root
 from tfsnap.metrics.reference import load_reference
 
+SHIPPED = ROOT / "tfsnap/presets/emoji-64/emoji-64-int8.tfsnap"
+
 
 def sweep_arguments(runs, output):
     return [f"--networks=net={runs}/unet", f"--output={output}", "--count=40", "--resamples=5"]
@@ -155,7 +157,8 @@ def test_trainings_of_one_network_are_compared_with_those_of_the_same_number(
         (["--networks=a=x?sampler=dpm"], "sampler= (one of ddim, dpmpp_2m,"),
         (["--clip=x"], "x: no such weight file"),
         (["--networks=a=nowhere", "--clip=x"], "No bundle at nowhere"),
-        (["--networks=a=nowhere"], "a bundle has no image tower to score pictures with"),
+        (["--networks=a=nowhere"], "No bundle at nowhere"),
+        ([f"--networks=a={SHIPPED}"], "a bundle has no image tower to score pictures with"),
         (["--references=r=nowhere.npz"], "nowhere.npz: no such file of statistics"),
         (["--baseline=a"], "--baseline=a is none of --networks: net"),
         (["--split=test"], "split is 'test'; it must be one of"),

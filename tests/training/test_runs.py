@@ -208,6 +208,20 @@ def test_networks_that_were_trained_on_since_a_run_began_are_told(networks, tmp_
     require_same_networks(tmp_path, job_of(networks))  # It learns from another file.
 
 
+def test_a_run_that_never_began_is_bound_to_no_network(networks, tmp_path):
+    autoencoder, workdir = tmp_path / "autoencoder", tmp_path / "run"
+    job = job_of(networks, autoencoder=str(autoencoder))
+    for name in ("autoencoder", "clip"):  # As if it was trained on.
+        autoencoder.write_bytes((networks / name).read_bytes())
+        save_config(workdir, job)
+        require_same_networks(workdir, job)
+    (workdir / "weights.safetensors").touch()
+    autoencoder.write_bytes((networks / "autoencoder").read_bytes())
+    save_config(workdir, job)
+    with pytest.raises(TrainingError, match=f"^{autoencoder} changed since {workdir} began"):
+        require_same_networks(workdir, job)
+
+
 def test_what_a_search_reads_is_compared_once_it_began(networks, tmp_path):
     robust = job_of(networks, clip=str(tmp_path / "clip"))
     config = EvolveConfig(unet=str(tmp_path / "unet"), robust=robust)
@@ -238,7 +252,7 @@ def test_another_part_is_another_run(tmp_path):
     begin(tmp_path, AutoencoderJob())
     with pytest.raises(WeightFileError, match="trained the autoencoder; the UNet's run is wanted"):
         load_unet_job(tmp_path)
-    with pytest.raises(TrainingError, match='part was "autoencoder", is "unet"'):
+    with pytest.raises(TrainingError, match="holds a run of autoencoder, and this is one of unet"):
         save_config(tmp_path, UNetJob())
 
 

@@ -12,6 +12,7 @@ from tfsnap.data.source import BatchSource
 from tfsnap.data.tables import stored_tables
 from tfsnap.training import checkpoint
 from tfsnap.training.checkpoint import Checkpoints
+from tfsnap.training.strategy import iterate
 from tfsnap.training.trainer import Trainer, TrainingError
 from tfsnap.weights.archive import load_trained
 from tfsnap.weights.store import (
@@ -276,6 +277,12 @@ def test_a_damaged_shard_is_one_clear_error(tmp_path, steps_per_call):
     trainer = Trainer(job, workdir=tmp_path / "run", strategy=shared_strategy("one"))
     with pytest.raises(TrainingError, match="the data of step 1: .*array_record cannot be read"):
         trainer.fit()
+
+
+def test_no_tuner_of_data_sets_holds_up_the_end_of_a_run():
+    batches = iterate(shared_strategy("one"), lambda worker, workers: tf.data.Dataset.range(4))
+    assert [int(batch) for batch in batches] == [0, 1, 2, 3]
+    assert batches._dataset.options().autotune.enabled is False
 
 
 def test_batch_must_split_over_replicas(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -90,6 +91,29 @@ def place_of_environment() -> Place:
             f"TF_CONFIG is {text!r} ({type(error).__name__}: {error}); for worker 0 of two it is "
             f"{_EXAMPLE}. tools/launch_local.py sets it for workers on this machine"
         ) from error
+
+
+def iterate(
+    strategy: tf.distribute.Strategy, part: Callable[[int, int], tf.data.Dataset]
+) -> Iterator:
+    """Goes through a data set as a strategy's steps take it.
+
+    Args:
+      strategy: who trains.
+      part: makes what the input pipeline of a number, of so many, has to give.
+    """
+    if not isinstance(strategy, tf.distribute.OneDeviceStrategy) or _logical("GPU"):
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            return part(context.input_pipeline_id, context.num_input_pipelines)
+
+        return iter(strategy.distribute_datasets_from_function(of_worker))
+    # There is nothing to bring to another device. TensorFlow's tuner of data sets may sleep on for
+    # half a minute after it was told to end, and the program waits for it: its thread looks
+    # whether it is to end before that is noted (`CancellationManager::StartCancel`).
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return iter(part(0, 1).with_options(options))
 
 
 def _tpu() -> tf.distribute.Strategy:

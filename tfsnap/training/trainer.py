@@ -30,7 +30,7 @@ from tfsnap.training.progress import Progress, mean_figures
 from tfsnap.training.rematerialize import rematerialize
 from tfsnap.training.step import Figures, TrainStep
 from tfsnap.training.stopping import StopRequest, Watchdog
-from tfsnap.training.strategy import place_of
+from tfsnap.training.strategy import iterate, place_of
 from tfsnap.weights.store import addressed, load_weights, save_weights
 
 WEIGHTS = "weights.safetensors"  # The averaged weights of a finished run, in its workdir.
@@ -274,11 +274,11 @@ class Trainer:
         """Gives every replica its rows; every worker makes its own part of a batch only."""
         rows = self.config.batch_size // self.strategy.num_replicas_in_sync
 
-        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            data = part_of_batches(context.input_pipeline_id, context.num_input_pipelines)
+        def part(worker: int, workers: int) -> tf.data.Dataset:
+            data = part_of_batches(worker, workers)
             return data.rebatch(rows, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
-        return iter(self.strategy.distribute_datasets_from_function(of_worker))
+        return iterate(self.strategy, part)
 
     def _check_batch(self) -> None:
         c, replicas = self.config, self.strategy.num_replicas_in_sync

@@ -129,7 +129,8 @@ def load_metadata(path: str | os.PathLike) -> dict[str, object]:
 @contextlib.contextmanager
 def _opened(path: pathlib.Path) -> Iterator[safetensors.safe_open]:
     if not path.is_file():
-        raise WeightFileError(f"{path}: no such weight file")
+        folder = ", it is a folder: name the file in it" if path.is_dir() else ""
+        raise WeightFileError(f"{path}: no such weight file{folder}")
     try:
         with safetensors.safe_open(path, framework="np") as file:
             yield file

@@ -36,9 +36,12 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
     """
     old = _to_dict(load_job(workdir)) if is_run(workdir) else None
     new = _to_dict(job)
-    if old and _is_begun(workdir):
+    begun = _is_begun(workdir)
+    if old and begun:
         open_fields = {field: new["training"][field] for field in MAY_CHANGE}
         _require_equal(workdir, {**old, "training": {**old["training"], **open_fields}}, new)
+    if not begun:  # Nor is it bound to what it was to read.
+        (workdir / NETWORKS).unlink(missing_ok=True)
     if old != new:
         _write_config(workdir, new)
 
@@ -75,6 +78,11 @@ def require_same_config(
 
 
 def _require_equal(workdir: pathlib.Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    if old.get("part") != new.get("part"):
+        raise TrainingError(
+            f"{workdir} holds a run of {old.get('part')}, and this is one of {new.get('part')}: "
+            "use another --workdir"
+        )
     changed = differences(old, new)
     if changed:
         raise TrainingError(
