@@ -53,13 +53,13 @@ def stages(out: pathlib.Path) -> list[Stage]:
             *prompts,
         ),
         Stage("fetch and draw the emoji", 45, "prepare_data", "--dataset=emoji", "--resolution=32"),
-        train("autoencoder", 155),
-        train("clip", 90),
-        train("unet", 265, *parts),
+        train("autoencoder", 90),
+        train("clip", 35),
+        train("unet", 130, *parts),
         *(
             Stage(
                 f"export {precision}",
-                30,
+                15,
                 "export",
                 unet,
                 f"--output={out}/{precision}",
@@ -71,7 +71,7 @@ def stages(out: pathlib.Path) -> list[Stage]:
         ),
         Stage(
             "look for pictures' captions",
-            20,
+            12,
             "evaluate",
             unet,
             f"--bundle={out}/int8",

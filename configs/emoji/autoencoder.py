@@ -4,7 +4,7 @@
 
 Variants: `full` is 64 px on all emoji; `demo` is 32 px on the demo's subset, part of `make demo`:
 PSNR 25.9 dB on the 18 pictures of validation and holdout (`tools/evaluate.py
---workdir=runs/demo/autoencoder --split=validation+holdout`), 1:09 minutes on two cores of an AMD
+--workdir=runs/demo/autoencoder --split=validation+holdout`), 1:07 minutes on two cores of an AMD
 EPYC, one run.
 
 `full` was run on one H100 with the portable step (docs/portable.md),

@@ -4,7 +4,7 @@
 
 Variants: `full` is 64 px on all emoji; `demo` is 32 px on the demo's subset, part of `make demo`:
 88.9 % of the 18 pictures of validation and holdout find their caption (chance 5.6 %;
-`tools/evaluate.py --workdir=runs/demo/clip --split=validation+holdout`), 25 s on two cores of an
+`tools/evaluate.py --workdir=runs/demo/clip --split=validation+holdout`), 26 s on two cores of an
 AMD EPYC, one run.
 
 The vocabulary of `full` has the 7,678 merges that CLIP's tokenizer learned first: no caption of the
