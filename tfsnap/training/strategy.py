@@ -109,8 +109,8 @@ def iterate(
 
         return iter(strategy.distribute_datasets_from_function(of_worker))
     # There is nothing to bring to another device. TensorFlow's tuner of data sets may sleep on for
-    # half a minute after it was told to end, and the program waits for it: its thread looks
-    # whether it is to end before that is noted (`CancellationManager::StartCancel`).
+    # half a minute after it was told to end, and the program waits for it; perhaps as its thread
+    # looks whether it is to end before that is noted (`CancellationManager::StartCancel`).
     options = tf.data.Options()
     options.autotune.enabled = False
     return iter(part(0, 1).with_options(options))
