@@ -15,6 +15,7 @@ from tfsnap.export.keras_components import keras_pipeline, settings_of
 from tfsnap.models.latent_diffusion import LatentDiffusion
 from tfsnap.runtime.errors import RequestError, WeightsError
 from tfsnap.runtime.json_fields import read_fields
+from tfsnap.runtime.manifest import MANIFEST
 from tfsnap.runtime.pipeline import Pipeline
 from tfsnap.runtime.settings import Sampler
 from tfsnap.training.jobs.runs import is_run, load_finished
@@ -109,7 +110,7 @@ def _networks(
             f"{folder} is no folder: give that which tools/convert_weights.py wrote, or the "
             "workdir of a UNet"
         )
-    if (folder / "manifest.json").is_file():
+    if (folder / MANIFEST).is_file():
         raise WeightFileError(f"{folder} is a bundle: tfsnap generate --bundle draws with it")
     if is_run(folder):
         raise WeightFileError(f"{folder} is the workdir of a run: give it as --workdir")

@@ -15,7 +15,7 @@ rules.
 import pathlib
 import sys
 
-from absl import flags
+from absl import app, flags
 
 # Programs are run from anywhere: the repository's root holds `tools`.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
@@ -85,17 +85,21 @@ def verdicts(model: str) -> list[Verdict]:
             for network in networks
         ]
         for component, names in (ranges or {}).items():
-            pairs = zip(networks, found, strict=True)
-            own = [one for network, one in pairs if network.component == component]
-            if own:
-                require_of_all([c for one in own for c in one.coverage], names, name=component)
+            coverage = [
+                one
+                for network, verdict in zip(networks, found, strict=True)
+                if network.component == component
+                for one in verdict.coverage
+            ]
+            if coverage:
+                require_of_all(coverage, names, name=component)
         return found
 
 
 def main(given: list[str]) -> None:
     if len(given) != 1:
         told = " ".join(given) or "none"
-        raise ValueError(f"give one bundle or TFLite file, not {told}")
+        raise app.UsageError(f"give one bundle or TFLite file, not {told}")
     found = verdicts(given[0])
     print(table(found))  # First: it is there whatever happens to the file.
     if _JSON.value:

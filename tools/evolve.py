@@ -33,7 +33,7 @@ from tfsnap.lock import alone_in
 from tfsnap.training.jobs.read_networks import require_same_networks
 from tfsnap.training.jobs.runs import require_same_config
 from tfsnap.training.portable import compile_step
-from tfsnap.training.stopping import Stopped, StopRequest
+from tfsnap.training.stopping import StopRequest
 from tfsnap.training.strategy import STRATEGIES, make_strategy
 from tools.program import run_main
 
@@ -48,11 +48,8 @@ _COMPILE = flags.DEFINE_string(
 
 def main() -> None:
     keep_freed_memory()
-    try:
-        with StopRequest() as stop, alone_in(_WORKDIR.value):
-            _evolve(stop)
-    except Stopped as stopped:
-        print(f"evolve: stopped by {stopped}; the same command goes on")
+    with StopRequest() as stop, alone_in(_WORKDIR.value):
+        _evolve(stop)
 
 
 def _evolve(stop: StopRequest) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from tfsnap.errors import TfsnapError
+from tfsnap.training.stopping import Stopped
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -23,12 +24,16 @@ def run_main(main: Callable[..., None], *, arguments: bool = False, after: str =
     from absl import app, flags, logging  # Here: programs without absl are told of errors, too.
 
     def checked(argv: list[str]) -> None:
-        if len(argv) > 1 and not arguments:
-            raise app.UsageError(f"unexpected argument {argv[1]!r}")
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # TFDS and the converter report every file.
-        with told(after):
-            main(argv[1:]) if arguments else main()
+        try:
+            if len(argv) > 1 and not arguments:
+                raise app.UsageError(f"unexpected argument {argv[1]!r}")
+            with told(after):
+                main(argv[1:]) if arguments else main()
+        except app.UsageError as error:  # absl would print the whole help before it.
+            print(f"{_name()}: {error} (--help lists the flags)", file=sys.stderr)
+            sys.exit(1)
 
     app.run(checked)
 
@@ -37,24 +42,31 @@ def run_main(main: Callable[..., None], *, arguments: bool = False, after: str =
 def told(after: str = "") -> Iterator[None]:
     """Ends the program with its name and the message alone where something goes wrong.
 
-    That is for what its user can mend, with exit code 1, and for Ctrl-C. A mistake of the program
-    keeps its traceback; one that looks like the user's shows it with TFSNAP_TRACEBACK=1.
+    That is for what its user can mend, with exit code 1, for Ctrl-C, and for a signal that a
+    training ended by, which is no error. A mistake of the program keeps its traceback; one that
+    looks like the user's shows it with TFSNAP_TRACEBACK=1.
 
     Args:
       after: what to say after Ctrl-C of what is done by then.
     """
-    name = pathlib.Path(sys.argv[0]).stem
+    name = _name()
     try:
         yield
     except (OSError, TfsnapError, ValueError) as error:
         if os.environ.get("TFSNAP_TRACEBACK"):
             raise
         sys.exit(f"{name}: {error}")
+    except Stopped as stopped:
+        print(f"{name}: stopped by {stopped}; the same command goes on")
     except KeyboardInterrupt:
         print("; ".join(filter(None, (f"{name}: interrupted", after))), file=sys.stderr)
         # Python then ends by the signal, as a shell wants to know of what runs in its loops.
         sys.excepthook = _nothing
         raise
+
+
+def _name() -> str:
+    return pathlib.Path(sys.argv[0]).stem
 
 
 def _nothing(*_: object) -> None:

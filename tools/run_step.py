@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from tfsnap.lock import alone_in
 from tfsnap.training.portable_runner import PortableRun, adopt_averages
-from tfsnap.training.stopping import Stopped, StopRequest
+from tfsnap.training.stopping import StopRequest
 from tools.program import told
 from tools.unused_flags import refuse
 
@@ -131,10 +131,7 @@ def main() -> None:
             step = adopt_averages(args.step, args.adopt, workdir=args.workdir)
             print(f"Checkpoint of step {step} in {args.workdir}")
         else:
-            try:
-                _train(args)
-            except Stopped as stopped:  # The second signal.
-                print(f"run_step: stopped by {stopped}; the same command goes on")
+            _train(args)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tfsnap.lock import alone_in
 from tfsnap.training.jobs import job_from_dict
 from tfsnap.training.jobs.read_networks import require_same_networks
 from tfsnap.training.jobs.runs import save_config
-from tfsnap.training.stopping import Stopped, StopRequest
+from tfsnap.training.stopping import StopRequest
 from tfsnap.training.strategy import STRATEGIES, make_strategy, place_of
 from tfsnap.training.trainer import ON_NAN, Trainer
 from tools.program import run_main
@@ -60,12 +60,8 @@ _HANG_TIMEOUT = flags.DEFINE_float(
 
 def main() -> None:
     keep_freed_memory()
-    try:
-        with StopRequest() as stop:
-            weights = _train(stop)
-    except Stopped as stopped:
-        print(f"train: stopped by {stopped}; the same command goes on")
-        return
+    with StopRequest() as stop:
+        weights = _train(stop)
     print(f"Weights: {weights}" if weights else "The same command goes on.")
 
 

@@ -103,11 +103,10 @@ def iterate(
       part: makes what the input pipeline of a number, of so many, has to give.
     """
     if not isinstance(strategy, tf.distribute.OneDeviceStrategy) or _logical("GPU"):
-
-        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
-            return part(context.input_pipeline_id, context.num_input_pipelines)
-
-        return iter(strategy.distribute_datasets_from_function(of_worker))
+        data = strategy.distribute_datasets_from_function(
+            lambda context: part(context.input_pipeline_id, context.num_input_pipelines)
+        )
+        return iter(data)
     # There is nothing to bring to another device. TensorFlow's tuner of data sets may sleep on for
     # half a minute after it was told to end, and the program waits for it; perhaps as its thread
     # looks whether it is to end before that is noted (`CancellationManager::StartCancel`).

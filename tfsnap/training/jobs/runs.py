@@ -36,12 +36,11 @@ def save_config(workdir: pathlib.Path, job: AnyJob) -> None:
     """
     old = _to_dict(load_job(workdir)) if is_run(workdir) else None
     new = _to_dict(job)
-    begun = _is_begun(workdir)
-    if old and begun:
+    if not _is_begun(workdir):
+        (workdir / NETWORKS).unlink(missing_ok=True)  # Nor is it bound to what it was to read.
+    elif old:
         open_fields = {field: new["training"][field] for field in MAY_CHANGE}
         _require_equal(workdir, {**old, "training": {**old["training"], **open_fields}}, new)
-    if not begun:  # Nor is it bound to what it was to read.
-        (workdir / NETWORKS).unlink(missing_ok=True)
     if old != new:
         _write_config(workdir, new)
 
